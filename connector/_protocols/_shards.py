@@ -73,12 +73,14 @@ class ShardStatus:
 @dataclass(frozen=True, slots=True)
 class RunOutlook:
     """What of a run is not done yet: how many of its shards nobody has, and how many somebody has. `alive` says that
-    whoever lists was heard of within its lease; `listed` that no further shard will come."""
+    whoever lists was heard of within its lease, which ends at `until` by the server's clock (Unix time); `listed` that
+    no further shard will come."""
 
     open: int
     claimed: int
     listed: bool
     alive: bool
+    until: float = 0.0
 
 
 class ShardBook(ABC):

@@ -44,6 +44,7 @@ class Borrower:
         self._rests_until = 0.0
         self._heard_at = -math.inf
         self._earlier: Mapping[str, float] | None = None
+        self._heeded: dict[str, float] = {}
         self._told: dict[str, float] = {}
         self._looking: asyncio.Task[None] | None = None
         self._telling: set[asyncio.Task[None]] = set()
@@ -103,8 +104,11 @@ class Borrower:
         if self._earlier is None:
             self._earlier = {kind: hold.until for kind, hold in holds.items() if hold.reason}
         for kind, hold in holds.items():
-            if not hold.reason or self._earlier.get(kind) != hold.until:
-                self._heed(kind, hold)
+            # Once each: whoever heeds one has it last no longer than the service could have asked for.
+            if self._heeded.get(kind) == hold.until or (hold.reason and self._earlier.get(kind) == hold.until):
+                continue
+            self._heeded[kind] = hold.until
+            self._heed(kind, hold)
 
 
 class Slots:

@@ -37,6 +37,9 @@ _SECONDS_AHEAD: Final = 60.0
 """How far ahead of the clock everything may be borrowed, in requests and in seconds: one that was further ahead has
 been set back (another server has taken over), and nobody would get anything until it is there again."""
 
+_LONGEST_AHEAD: Final = 1_800.0
+"""The same, however slow the limit is: a hundred requests at one a minute would be most of two hours."""
+
 
 def limit_table(metadata: MetaData) -> Table:
     """How much of each service's limits is borrowed, and what it has said of them."""
@@ -107,7 +110,7 @@ class PostgresAllowance(Allowance):
             asked=sql.Identifier("loan"),
             kind=sql.Literal(kind),
             step=sql.Literal(requests * interval),
-            most=sql.Literal(_SECONDS_AHEAD + _MOST_AHEAD * interval),
+            most=sql.Literal(min(_SECONDS_AHEAD + _MOST_AHEAD * interval, _LONGEST_AHEAD)),
         )
         return Loan(max(0.0, float(rows[0][0])), _holds(rows))
 

@@ -270,14 +270,17 @@ class PostgresShardBook(ShardBook):
             func.count().filter(shards.c.state == "open"), func.count().filter(shards.c.state == "claimed")
         ).where(self._tables.of_run(collection, run_id))
         with self._transaction() as connection:
-            row = connection.execute(select(runs.c.listed, _alive(runs)).where(*of_run)).one_or_none()
+            asked = select(runs.c.listed, _alive(runs), func.extract("epoch", runs.c.lease_until).cast(Double))
+            row = connection.execute(asked.where(*of_run)).one_or_none()
             unclaimed, claimed = connection.execute(counts).one()
-        return RunOutlook(unclaimed, claimed, bool(row and row[0]), bool(row and row[1]))
+        listed, alive, until = row or (False, False, 0.0)
+        return RunOutlook(unclaimed, claimed, listed, alive, until)
 
     def claim(self, collection: str, run_id: str, owner: str) -> Shard | None:
         """What was left behind comes first."""
         runs, shards = self._tables.runs, self._tables.shards
-        of_run, lapsed = self._tables.of_run(collection, run_id), _has_lapsed(shards)
+        lease = select(runs.c.lease).where(runs.c.collection == collection).scalar_subquery()
+        of_run, lapsed = self._tables.of_run(collection, run_id), _has_lapsed(shards, lease)
         alive = exists().where(runs.c.collection == collection, runs.c.run_id == run_id, _alive(runs))
         with self._transaction() as connection:
             owners = list(connection.execute(select(shards.c.owner).where(of_run, lapsed).distinct()).scalars())
@@ -290,7 +293,6 @@ class PostgresShardBook(ShardBook):
             .with_for_update(skip_locked=True)
             .cte()
         )
-        lease = select(runs.c.lease).where(runs.c.collection == collection).scalar_subquery()
         claimed = (
             update(shards)
             .where(of_run, shards.c.number == chosen.c.number)
@@ -466,8 +468,11 @@ def _alive(runs: Table) -> ColumnElement[bool]:
     return runs.c.lease_until >= func.clock_timestamp()
 
 
-def _has_lapsed(shards: Table) -> ColumnElement[bool]:
-    return and_(shards.c.state == "claimed", shards.c.lease_until < func.clock_timestamp())
+def _has_lapsed(shards: Table, lease: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Also where it would run out later than any that was renewed: the clock has been set back since, and whoever is
+    there renews it within a second."""
+    until, now = shards.c.lease_until, func.clock_timestamp()
+    return and_(shards.c.state == "claimed", or_(until < now, until > _from_now(2 * lease)))
 
 
 def _by_number(shards: Table, unread: Mapping[int, int]) -> ColumnElement[Any]:

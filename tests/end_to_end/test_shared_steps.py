@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from vectorferry import ConfigurationError, SyncOptions, SyncSettings, parse_settings, run_sync
@@ -63,6 +64,14 @@ def test_workers_write_what_the_list_step_has_cut_and_the_close_step_finds_it_un
     with opened(settings()) as (destination,):
         assert fleets_of(destination) == []
     assert run_join(settings(), joining).by_collection == {}
+
+
+def test_nobody_waits_for_a_list_step_that_was_killed(settings: Settings, postgres_url: str, schema: str) -> None:
+    """Its run is good for a day, and no other shard will come. Red where a worker waits for it all day."""
+    (films,) = list_shards(settings())
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(f"UPDATE {schema}._sync_shared SET listed = false, lease = 0.5".encode())
+    assert run_join(settings(), JoinOptions(runs=[films.run_id])).assets == ASSETS
 
 
 def test_whoever_would_write_something_else_may_not_join(

@@ -160,6 +160,21 @@ async def test_a_reader_may_not_borrow_and_a_default_does_not_forbid_it(
         connection.execute(f"DROP OWNED BY {schema}_reader; DROP ROLE {schema}_reader".encode())
 
 
+@pytest.mark.parametrize("per_minute", family([1, 60, 600]))
+async def test_a_clock_that_was_set_back_keeps_nobody_waiting(
+    postgres_url: str, connection: Connection, schema: str, per_minute: int
+) -> None:
+    destination = PgvectorDestination(schema, postgres_url)
+    destination.prepare(SchemaMapping())
+    allowance, interval = destination.allowance(), 60 / per_minute
+    await allowance.borrow(ACCOUNT, "", 1, interval)
+    ahead = f"UPDATE {schema}._sync_limits SET next_at = next_at + interval '1 hour'"
+    connection.execute(ahead.encode())
+    assert (await allowance.borrow(ACCOUNT, "", 1, interval)).wait == 0
+    assert 0 < (await allowance.borrow(ACCOUNT, "", 1, interval)).wait <= interval
+    destination.close()
+
+
 async def test_only_the_servers_clock_counts(
     postgres_url: str, connection: Connection, schema: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

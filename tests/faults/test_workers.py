@@ -19,7 +19,7 @@ import psutil
 import psycopg
 import pytest
 
-from vectorferry.connector.sandbox import Fault, GeneratedCatalogue, SandboxSettings, Stall
+from vectorferry.connector.sandbox import Fault, GeneratedCatalogue, SandboxSettings, SetField, Stall
 
 from ..examples import family
 from ..sandbox_process import sandbox_process
@@ -31,9 +31,15 @@ from .test_killed import has_assets
 
 Connection = psycopg.Connection[Any]
 
-ASSETS = 300
+ASSETS = 200
 CONCURRENCY = 4
 LEASE = 3
+LONGEST_TO_TAKE_OVER = 5
+BATCH = 4
+READ_AHEAD = 2 * BATCH + 2 * CONCURRENCY + 1
+"""Assets of one process that are read and not in the ledger: those of the batch that is being written and of the next
+one, and those that the source has in work, has ready, and hands over."""
+
 MEDIA = GeneratedCatalogue(assets=ASSETS, features_per_asset=1, dimension=64, collections=("films",))
 
 
@@ -53,7 +59,7 @@ def settings(sandbox: httpx.Client, database: str, schema: str) -> dict[str, Any
         "name": "media",
         "source": {**source, "concurrency": CONCURRENCY},
         "destinations": [{"type": "pgvector", "url": database, "schema": schema}],
-        "batch": {"rows": 20},
+        "batch": {"rows": BATCH},
     }
 
 
@@ -141,20 +147,57 @@ def test_what_several_write_is_what_one_writes(
         assert summary["destinations"]["pgvector"][name] == expected["destinations"]["pgvector"][name]
 
 
+NOTED = """
+CREATE SCHEMA {log};
+CREATE TABLE {log}.claims (previous text, after_lease interval);
+CREATE TABLE {log}.rewritten (asset_id text);
+CREATE FUNCTION {log}.note_claim() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO {log}.claims VALUES (OLD.owner, NEW.claimed_at - OLD.lease_until); RETURN NULL; END $$;
+CREATE FUNCTION {log}.note_asset() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO {log}.rewritten VALUES (OLD.asset_id); RETURN NULL; END $$;
+CREATE TRIGGER note AFTER UPDATE ON {schema}._sync_shards FOR EACH ROW
+    WHEN (NEW.token > OLD.token AND OLD.owner <> '') EXECUTE FUNCTION {log}.note_claim();
+CREATE TRIGGER note AFTER UPDATE OR DELETE ON {schema}._sync_ledger FOR EACH ROW EXECUTE FUNCTION {log}.note_asset();
+"""
+"""What the run's tables do not show afterwards, by the server's clock: the shards are gone when it ends."""
+
+
 @pytest.mark.parametrize("number", family(range(50)))
 def test_what_a_killed_worker_had_others_take_over(
-    number: int, tmp_path: Path, sandbox: httpx.Client, postgres_url: str, schema: str, alone: str
+    number: int,
+    tmp_path: Path,
+    sandbox: httpx.Client,
+    postgres_url: str,
+    schema: str,
+    new_schema: Callable[[], str],
+    alone: str,
 ) -> None:
-    moment = random.Random(number)
+    """Within five seconds after its lease, in the long steps; nothing that it wrote is written again, and only
+    what it had not written is read again."""
+    moment, log = random.Random(number), new_schema()
+    sandbox.post("/_sandbox/requests/reset").raise_for_status()
     with sharing(tmp_path, sandbox, postgres_url, schema) as (run, go_on):
-        written = moment.randrange(ASSETS - 20)
+        run.connection.execute(NOTED.format(log=log, schema=schema).encode())
+        written = moment.randrange(ASSETS - 40)
         wait_for(run.worker, lambda: has_assets(run.connection, schema, written))
         time.sleep(moment.uniform(0, 0.05))
         kill(run.worker)
+        left_behind = shards(run.connection, schema, f"state = 'claimed' AND owner LIKE '%:{run.worker.pid}:%'")
         go_on()
         run.ends_well()
         assert differences(run.connection, alone, schema) == []
         assert shards(run.connection, schema, "true") == 0
+        late = run.connection.execute(
+            f"SELECT extract(epoch FROM after_lease) FROM {log}.claims WHERE previous LIKE %s",
+            [f"%:{run.worker.pid}:%"],
+        ).fetchall()
+        assert late or not left_behind
+        assert all(seconds > 0 for (seconds,) in late)
+        assert run.connection.execute(f"SELECT asset_id FROM {log}.rewritten").fetchall() == []
+    again = sandbox.get("/_sandbox/requests").json()["assets.features"] - ASSETS
+    assert again <= READ_AHEAD  # red where whoever takes over does not look into the ledger: 20 to 25
+    if number:
+        assert all(seconds <= LONGEST_TO_TAKE_OVER for (seconds,) in late)
 
 
 @pytest.mark.long
@@ -177,6 +220,29 @@ def test_a_worker_that_is_frozen_while_it_writes_holds_nobody_up_and_writes_noth
 
 
 @pytest.mark.long
+def test_what_a_frozen_worker_has_read_does_not_come_over_what_was_read_since(
+    tmp_path: Path, sandbox: httpx.Client, postgres_url: str, schema: str
+) -> None:
+    """Red where no token is looked at: the worker tries again, on a new connection, what it was writing."""
+    with psycopg.connect(postgres_url) as locking, sharing(tmp_path, sandbox, postgres_url, schema) as (run, go_on):
+        locking.execute(f"LOCK TABLE {schema}.assets IN SHARE MODE")
+        wait_for(run.worker, lambda: someone_waits(run.connection, f"{schema}.assets"))
+        os.kill(run.worker.pid, signal.SIGSTOP)
+        locking.rollback()
+        go_on()
+        newer = Fault(route="features.get", do=SetField(field="multimodal-v1", value=[1.0] * MEDIA.dimension))
+        sandbox.post("/_sandbox/faults", json=[newer.model_dump()]).raise_for_status()
+        run.ends_well()
+        before = vectors(run.connection, schema)
+        assert sum(newest for _, newest, _ in before) > BATCH
+        os.kill(run.worker.pid, signal.SIGCONT)
+        out, err = run.worker.communicate(timeout=PATIENCE)
+        assert vectors(run.connection, schema) == before, (out, err)
+        assert run.worker.returncode == 0, err
+    sandbox.delete("/_sandbox/faults").raise_for_status()
+
+
+@pytest.mark.long
 def test_where_whoever_lists_is_killed_workers_end_and_the_next_sync_goes_on(
     tmp_path: Path, sandbox: httpx.Client, postgres_url: str, schema: str, alone: str
 ) -> None:
@@ -188,6 +254,13 @@ def test_where_whoever_lists_is_killed_workers_end_and_the_next_sync_goes_on(
         finish(start(tmp_path, settings(sandbox, postgres_url, schema)))
         assert differences(run.connection, alone, schema) == []
         assert shards(run.connection, schema, "true") == 0
+
+
+def vectors(connection: Connection, schema: str) -> list[Any]:
+    """Of each asset whether its vector is the newer one, and the transaction that has written it."""
+    newer = "[" + ",".join(["1"] * MEDIA.dimension) + "]"
+    select = f"SELECT asset_id, embedding::text = %s, xmin::text FROM {schema}.video__multimodal_v1 ORDER BY 1"
+    return connection.execute(select.encode(), [newer]).fetchall()
 
 
 def versions(connection: Connection, schema: str) -> dict[str, list[Any]]:

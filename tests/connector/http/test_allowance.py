@@ -149,6 +149,25 @@ async def test_what_one_is_told_by_a_429_holds_the_others(
     await told
 
 
+@pytest.mark.parametrize("rate", [RATE, None])
+async def test_a_hold_lasts_no_longer_than_a_service_may_ask_for(
+    service: Service, clients: Callable[..., ApiClient], rate: int | None
+) -> None:
+    """Whatever the table says: a clock was set back, or somebody has other settings. Red where it is heeded anew with
+    every look."""
+    allowance = Slow()
+    client = clients(allowance, rate)
+    await send(client, 1)
+    (account,) = allowance.accounts or {Account(service.url, client._hashed_key("allowance"))}
+    await MemoryAllowance.hold(allowance, account, "", 36_000)
+    service.arrivals.clear()
+    began = now()
+    for _ in range(5):
+        await send(client, 1)
+        await asyncio.sleep(2)
+    assert max(service.arrivals) - began <= client._retries.longest_hold + 15
+
+
 async def test_a_429_without_a_time_holds_the_others_for_a_moment(
     service: Service, clients: Callable[..., ApiClient]
 ) -> None:

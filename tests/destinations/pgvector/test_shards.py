@@ -1,0 +1,126 @@
+"""The last look at a batch's tokens, and leases that a clock has left behind, beyond what every shard book must do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import text
+from sqlalchemy.engine import Connection as Transaction
+
+from tests.builders import asset, batch
+from tests.waiting import wait_until
+from vectorferry.connector.plugin import Listing, SchemaMapping, Shard, ShardBook, SharedRun, TakenOverError
+from vectorferry.destinations import PgvectorDestination
+from vectorferry.destinations._postgres import fenced
+
+Connection = psycopg.Connection[Any]
+
+LONG, SHORT = 600.0, 0.2
+
+
+@pytest.fixture
+def destination(postgres_url: str, schema: str) -> Iterator[PgvectorDestination]:
+    with closing(PgvectorDestination(schema, postgres_url)) as made:
+        made.prepare(SchemaMapping())
+        yield made
+
+
+@pytest.fixture
+def connection(postgres_url: str) -> Iterator[Connection]:
+    with psycopg.connect(postgres_url, autocommit=True) as opened:
+        yield opened
+
+
+@pytest.fixture
+def shared(destination: PgvectorDestination) -> Iterator[Callable[[float], ShardBook]]:
+    """Begins a run of one shard, with a lease of so many seconds."""
+    with ExitStack() as stack:
+
+        def begun(lease: float) -> ShardBook:
+            book = stack.enter_context(closing(destination.shard_book()))
+            book.begin(SharedRun("ads", "run", "lister", {}, lease), LONG)
+            assert book.add("ads", "run", [Listing("a", "1")])
+            return book
+
+        yield begun
+
+
+@pytest.fixture
+def elsewhere(postgres_url: str, connection: Connection, schema: str) -> Iterator[ShardBook]:
+    """The book as a worker has it that may not end what others have begun: it works in another role."""
+    connection.execute(f"CREATE ROLE {schema}_other; GRANT USAGE ON SCHEMA {schema} TO {schema}_other".encode())
+    connection.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA {schema} TO {schema}_other".encode())
+    mark = "&" if "?" in postgres_url else "?"
+    url = f"{postgres_url}{mark}options=-c%20role%3D{schema}_other"
+    with closing(PgvectorDestination(schema, url)) as other, closing(other.shard_book()) as book:
+        yield book
+    connection.execute(f"DROP OWNED BY {schema}_other; DROP ROLE {schema}_other".encode())
+
+
+def claimed(book: ShardBook, owner: str) -> Shard:
+    shard = book.claim("ads", "run", owner)
+    assert shard is not None
+    return shard
+
+
+def has_lapsed(book: ShardBook) -> bool:
+    (shard,) = book.shards()
+    return shard.lease_seconds is not None and shard.lease_seconds < 0
+
+
+def test_what_is_taken_over_while_it_is_written_is_not_written(
+    destination: PgvectorDestination, shared: Callable[[float], ShardBook], elsewhere: ShardBook, connection: Connection
+) -> None:
+    """Red without the look at the end."""
+    book, schema = shared(SHORT), destination._prepared()
+    lost = replace(batch(asset("a")), fences=(claimed(book, "one").fence,))
+    wait_until(lambda: has_lapsed(book))
+
+    def write() -> None:
+        with fenced(schema.database.transaction, schema.tables.sharing, lost) as transaction:
+            transaction.execute(text(f"CREATE TABLE {schema.name}.written ()"))
+            assert claimed(elsewhere, "two").previous == "one"
+
+    with pytest.raises(TakenOverError, match="shard 1"):
+        write()
+    assert connection.execute("SELECT to_regclass(%s)", [f"{schema.name}.written"]).fetchone() == (None,)
+
+
+def test_nothing_is_taken_over_between_the_last_look_and_the_commit(
+    destination: PgvectorDestination, shared: Callable[[float], ShardBook], elsewhere: ShardBook
+) -> None:
+    """Red where that look keeps no lock on the row."""
+    book, schema = shared(SHORT), destination._prepared()
+    late = replace(batch(asset("a")), fences=(claimed(book, "one").fence,))
+    wait_until(lambda: has_lapsed(book))
+
+    @contextmanager
+    def slow_to_commit() -> Iterator[Transaction]:
+        with schema.database.transaction() as transaction:
+            yield transaction
+            assert elsewhere.claim("ads", "run", "two") is None
+
+    with fenced(slow_to_commit, schema.tables.sharing, late):
+        pass
+    assert claimed(elsewhere, "two").previous == "one"
+
+
+def test_a_lease_from_before_the_clock_was_set_back_keeps_nobody_waiting(
+    shared: Callable[[float], ShardBook], connection: Connection, schema: str
+) -> None:
+    """Red where a lease holds until its time has come, whenever that is."""
+    book = shared(LONG)
+    claimed(book, "one")
+    ahead = f"UPDATE {schema}._sync_shards SET lease_until = lease_until + %s * interval '1 second'"
+    connection.execute(ahead.encode(), [LONG / 2])
+    assert book.claim("ads", "run", "two") is None  # as much as a small step of a clock may be
+    connection.execute(ahead.encode(), [LONG])
+    assert book.renew("ads", "run", "one", {}) == []
+    assert book.claim("ads", "run", "two") is None  # whoever is there has been heard of
+    connection.execute(ahead.encode(), [LONG + 3_600])
+    assert claimed(book, "two").previous == "one"
