@@ -63,6 +63,21 @@ def settings(sandbox: httpx.Client, database: str, schema: str) -> dict[str, Any
     }
 
 
+def into_both(sandbox: httpx.Client, database: str, schema: str, kind: str) -> dict[str, Any]:
+    """The same into a second destination as well, which has its books in a schema of its own."""
+    url, key, second = str(sandbox.base_url).rstrip("/"), SandboxSettings().api_key, f"{schema}_second"
+    place: dict[str, Any] = {"url": database, "schema": second}
+    if kind == "pinecone":
+        place = {"vectors": "all", "api_key": key, "host": url, "index_prefix": prefix(schema), "manifest": place}
+    of_sync = settings(sandbox, database, schema)
+    return {**of_sync, "destinations": [*of_sync["destinations"], {"type": kind, "name": "second", **place}]}
+
+
+def prefix(schema: str) -> str:
+    """Of the indexes that belong to a schema, in 20 characters at most."""
+    return schema.removeprefix("t_").replace("_", "-")
+
+
 @contextmanager
 def held_up(sandbox: httpx.Client, first: int, times: int) -> Iterator[None]:
     """So many reads of an asset, from this one on, are not answered until the block ends."""
@@ -99,14 +114,14 @@ class Shared:
 
 @contextmanager
 def sharing(
-    directory: Path, sandbox: httpx.Client, database: str, schema: str, *arguments: str
+    directory: Path, sandbox: httpx.Client, database: str, schema: str, of_sync: dict[str, Any] | None = None
 ) -> Iterator[tuple[Shared, Callable[[], object]]]:
     """A run with a worker that has claimed something; and what lets whoever lists go on."""
-    of_sync = settings(sandbox, database, schema)
+    of_sync = of_sync or settings(sandbox, database, schema)
     with psycopg.connect(database, autocommit=True) as connection, ExitStack() as stack:
         stall = stack.enter_context(ExitStack())
         stall.enter_context(held_up(sandbox, 1, CONCURRENCY))
-        lister = start(directory, of_sync, "--workers", "1", "--lease", str(LEASE), *arguments)
+        lister = start(directory, of_sync, "--workers", "1", "--lease", str(LEASE))
         stack.callback(lister.kill)
         wait_for(lister, lambda: shards(connection, schema, "true") > 0)
         worker = start(directory, of_sync, "--join", "--lock-wait", "0")
@@ -198,6 +213,64 @@ def test_what_a_killed_worker_had_others_take_over(
     assert again <= READ_AHEAD  # red where whoever takes over does not look into the ledger: 20 to 25
     if number:
         assert all(seconds <= LONGEST_TO_TAKE_OVER for (seconds,) in late)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["pgvector", "pinecone"])
+def test_two_destinations_are_what_one_process_makes_them_though_a_worker_is_killed(
+    kind: str, tmp_path: Path, sandbox: httpx.Client, postgres_url: str, schema: str
+) -> None:
+    alone, shared, killed = (f"{schema}_{name}" for name in ("alone", "shared", "killed"))
+    finish(start(tmp_path, into_both(sandbox, postgres_url, alone, kind)))
+    with psycopg.connect(postgres_url, autocommit=True) as connection, held_up(sandbox, 1, CONCURRENCY):
+        process = start(tmp_path, into_both(sandbox, postgres_url, shared, kind), "--workers", "2")
+        wait_for(process, lambda: shards(connection, shared, "state = 'counted'") > 1)
+        sandbox.delete("/_sandbox/faults").raise_for_status()
+        assert len(finish(process)["collections"]["films"]["workers"]) == 1
+    of_killed = into_both(sandbox, postgres_url, killed, kind)
+    with sharing(tmp_path, sandbox, postgres_url, killed, of_killed) as (run, go_on):
+        wait_for(run.worker, lambda: has_assets(run.connection, killed, ASSETS // 3))
+        kill(run.worker)
+        go_on()
+        run.ends_well()
+        for made in (shared, killed):
+            assert differences(run.connection, alone, made) == []
+            if kind == "pgvector":
+                assert differences(run.connection, f"{alone}_second", f"{made}_second") == []
+            else:
+                assert in_pinecone(sandbox, made) == in_pinecone(sandbox, alone) != {}
+    again = finish(start(tmp_path, of_killed))["collections"]["films"]
+    assert (again["unchanged"], again["pulled"]) == (ASSETS, 0)
+
+
+def in_pinecone(sandbox: httpx.Client, schema: str) -> dict[str, Any]:
+    """Of each index that belongs to a schema, what is in its namespaces."""
+    told, own = sandbox.get("/_sandbox/pinecone").json(), prefix(schema)
+    return {index.removeprefix(own): digests for index, digests in told.items() if index.startswith(own)}
+
+
+@pytest.mark.long
+def test_of_two_that_would_share_one_collection_one_waits_or_says_who_is_there(
+    tmp_path: Path, sandbox: httpx.Client, postgres_url: str, schema: str, alone: str
+) -> None:
+    of_sync = settings(sandbox, postgres_url, schema)
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        with held_up(sandbox, 1, CONCURRENCY):
+            first = start(tmp_path, of_sync, "--workers", "2")
+            wait_for(first, lambda: shards(connection, schema, "owner <> ''") > 0)
+            refused = start(tmp_path, of_sync, "--workers", "2", "--lock-wait", "0")
+            there = f"another sync is writing films (vectorferry, process {first.pid} on "
+            _, err = refused.communicate(timeout=PATIENCE)
+            assert (refused.returncode, there in err) == (1, True), err
+            waiting = start(tmp_path, of_sync, "--workers", "2", "--lock-wait", str(PATIENCE))
+            assert waiting.stderr is not None
+            assert there in waiting.stderr.readline()
+            wait_for(first, lambda: shards(connection, schema, "state = 'counted'") > 1)
+        films, later = (finish(each)["collections"]["films"] for each in (first, waiting))
+        assert (films["pulled"], len(films["workers"])) == (ASSETS, 1)
+        assert (later["unchanged"], later["pulled"], later["workers"]) == (ASSETS, 0, [])
+        assert differences(connection, alone, schema) == []
+        assert shards(connection, schema, "true") == 0
 
 
 @pytest.mark.long
