@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import psycopg
 import pytest
+from psycopg import conninfo
 
 from vectorferry import DestinationError, SourceError, Summary, SyncOptions
 from vectorferry.connector._engine import JoinOptions
@@ -20,6 +22,7 @@ from vectorferry.connector.testing import MemorySource, sync
 from vectorferry.destinations import PgvectorDestination
 
 from ..connector.worlds import asset, assets, feature
+from ..tables import differences
 from ..waiting import PATIENCE
 
 ASSETS = FIRST + 60
@@ -129,6 +132,47 @@ async def test_the_summary_is_that_of_one_process(stores: Callable[[], New]) -> 
     summary = await shared(several, source, helper)
     assert len(summary.collections["ads"].workers) == 1
     assert comparable(summary) == comparable(expected)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("down", ["first", "second"])
+async def test_one_destination_that_goes_down_leaves_the_other_complete(
+    down: str, postgres_url: str, new_schema: Callable[[], str]
+) -> None:
+    """As in a run that shares nothing. Which one has the shards does not matter."""
+    schema, database, up = new_schema(), f"{new_schema()}_down", {"first": "second", "second": "first"}[down]
+
+    def opened() -> Sequence[Destination]:
+        urls = {down: conninfo.make_conninfo(postgres_url, dbname=database), up: postgres_url}
+        return [PgvectorDestination(schema, urls[name], name=name) for name in ("first", "second")]
+
+    with psycopg.connect(postgres_url, autocommit=True) as connection, ExitStack() as stack:
+        connection.execute(f"CREATE DATABASE {database}".encode())
+        stack.callback(connection.execute, f"DROP DATABASE {database} WITH (FORCE)".encode())
+        own, helpers = ([stack.enter_context(closing(each)) for each in opened()] for _ in range(2))
+        await sync(MemorySource({"ads": assets(ASSETS)}), own, name="media")
+        source, helper = Odd(), Odd()
+        helper.go_on.set()
+        joined = asyncio.create_task(join(helper, helpers, JoinOptions(wait=PATIENCE)))
+        run = asyncio.create_task(sync(source, own, SyncOptions(workers=1, lease=3), name="media"))
+        read = asyncio.create_task(helper.read.wait())
+        await asyncio.wait({joined, run, read}, return_when=asyncio.FIRST_COMPLETED)
+        connection.execute(f"ALTER DATABASE {database} ALLOW_CONNECTIONS false".encode())
+        connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [database])
+        source.go_on.set()
+        summary = await run
+        joined.cancel()
+        await asyncio.gather(joined, return_exceptions=True)
+        assert (bool(summary.destinations[down].error), summary.destinations[up].error) == (True, None)
+        ads, alone = summary.collections["ads"], Odd()
+        alone.go_on.set()
+        assert (ads.complete, ads.listed, ads.unread) == (True, len(changed_assets()), [name(ODD)])
+        assert f"{down} failed, and with it what was shared: {up} got the rest from here" in (ads.note or "")
+        expected = new_schema()
+        with closing(PgvectorDestination(expected, postgres_url)) as other:
+            await sync(MemorySource({"ads": assets(ASSETS)}), [other], name="media")
+            await sync(alone, [other], name="media")
+        assert differences(connection, expected, schema, ["run_id"]) == []
 
 
 @pytest.mark.parametrize("error", [SourceError("the service is down"), DestinationError("no room")], ids=str)

@@ -23,7 +23,7 @@ from vectorferry.connector._engine.sync._lane import Lane, Worker
 from vectorferry.connector._engine.sync._transfer import Job, Request, Transfer
 from vectorferry.connector._iterators import closing
 from vectorferry.connector._model._batch import Fence
-from vectorferry.connector._model._errors import TakenOverError, VectorferryError
+from vectorferry.connector._model._errors import DestinationError, TakenOverError, VectorferryError
 from vectorferry.connector._model._records import Listing
 from vectorferry.connector._model._storable import safe_id
 from vectorferry.connector._protocols._capabilities import Capability
@@ -37,6 +37,14 @@ HEARTBEAT: Final = 1.0
 LONGEST_OWNER: Final = 100
 
 
+class BookLostError(DestinationError):
+    """The destination of this name cannot be asked for its shards."""
+
+    def __init__(self, name: str, error: DestinationError) -> None:
+        super().__init__(str(error))
+        self.name = name
+
+
 class Board:
     """The shard book of one destination, on a thread of its own."""
 
@@ -46,8 +54,11 @@ class Board:
         self._calls = Worker(f"{name} shards")
 
     async def ask(self, work: Callable[[ShardBook], T]) -> T:
-        """What the book answers. Raises `DestinationError`."""
-        return await self._calls.run(partial(work, self._book))
+        """What the book answers. Raises `BookLostError`."""
+        try:
+            return await self._calls.run(partial(work, self._book))
+        except DestinationError as error:
+            raise BookLostError(self.name, error) from error
 
     async def close(self) -> None:
         """Let go of its connection."""

@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 
 from vectorferry.connector._config._settings import DeleteGuard
 from vectorferry.connector._engine.sync._changes import Changes
-from vectorferry.connector._engine.sync._claims import boards_of
+from vectorferry.connector._engine.sync._claims import BookLostError, boards_of
 from vectorferry.connector._engine.sync._diff import Action, Decision, diff
 from vectorferry.connector._engine.sync._guard import read_differently
 from vectorferry.connector._engine.sync._lane import Lane, call_each, locked
@@ -45,6 +45,8 @@ class CollectionRun:
         self._job = job
         self._collection = collection
         self._listed_ids = SeenIds()
+        self._decided_ids: SeenIds | None = None
+        """Of what is listed again from the beginning; None where whatever was listed was decided."""
         self._transfer = Transfer(job, collection, self.summary)
         self._sharing = Sharing(job, collection, self._transfer, self.summary) if job.options.workers else None
         self._changes = Changes(
@@ -291,9 +293,12 @@ class CollectionRun:
         self.summary.complete = False
         self._scan_error = None
         if self._sharing:
-            decisions = self._needed(_itself)
-            async with closing(decisions):
-                await self._sharing.pull(decisions)
+            try:
+                await self._pull_shared(self._sharing)
+            except BookLostError as error:
+                await self._leave_sharing(self._sharing, error)
+                await self._pull()
+                return
         else:
             await self._pull_alone(self._needed(self._transfer.ask_for))
         if not self._job.alive:
@@ -302,6 +307,26 @@ class CollectionRun:
             raise self._scan_error
         if not self.summary.complete:
             raise IncompleteScanError("the source did not read its own listing to the end, so nothing is deleted")
+
+    async def _pull_shared(self, sharing: Sharing) -> None:
+        decisions = self._needed(_itself)
+        async with closing(decisions):
+            await sharing.pull(decisions)
+
+    async def _leave_sharing(self, sharing: Sharing, error: BookLostError) -> None:
+        """Go on alone, without the destination whose shards are lost: nobody knows what others have not done, so that
+        everything is listed again. Raises its error where no other is left."""
+        for lane in self._job.lanes:
+            if lane.name == error.name:
+                lane.fail(error)
+        if not self._job.alive:
+            raise error
+        others = ", ".join(lane.name for lane in self._job.alive)
+        self.summary.add_note(f"{error.name} failed, and with it what was shared: {others} got the rest from here")
+        await sharing.close()
+        self._sharing, self._transfer = None, Transfer(self._job, self._collection, self.summary)
+        self._decided_ids = SeenIds()
+        forget_listings(self.summary)
 
     async def _pull_alone(self, listings: AsyncIterator[Listing]) -> None:
         async with closing(listings), closing(self._job.source.pull(self._collection, listings)) as pulled:
@@ -329,7 +354,10 @@ class CollectionRun:
     async def _decide(self, page: list[Listing]) -> list[Decision]:
         if (only := self._job.options.only) is not None:
             page = [listing for listing in page if listing.asset_id in only]
-        new = self._listed_ids.add([safe_id(listing.asset_id) for listing in page])
+        ids = [safe_id(listing.asset_id) for listing in page]
+        new = self._listed_ids.add(ids)
+        if self._decided_ids is not None:
+            new = self._decided_ids.add(ids)
         fresh = [listing for listing, first in zip(page, new, strict=True) if first]
         self.summary.listed += len(fresh)
         self._job.unlisted.difference_update(listing.asset_id for listing in fresh)
@@ -372,6 +400,12 @@ def note_listing(summary: CollectionSummary, decision: Decision) -> None:
             name_asset(summary.failed, decision.listing.asset_id)
         case Action.PULL:
             summary.reread += decision.reread == decision.lacking
+
+
+def forget_listings(summary: CollectionSummary) -> None:
+    """Undo `note_listing`, for what is listed again from the beginning."""
+    summary.listed = summary.unchanged = summary.reread = summary.pending_count = summary.failed_count = 0
+    summary.pending, summary.failed = [], []
 
 
 def tell_unread(summary: CollectionSummary) -> None:

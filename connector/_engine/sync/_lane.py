@@ -181,14 +181,18 @@ class Lane:
         await self._abandon()
         self._worker.close()
 
+    def fail(self, error: VectorferryError) -> None:
+        """Take nothing more, because of this."""
+        self.error = self.error or error
+        self.summary.error = str(self.error)
+
     async def _attempt(self, work: Callable[[], T]) -> T | None:
         try:
             return await self._worker.run(work)
         except (LockedError, TakenOverError):
             raise
         except VectorferryError as error:
-            self.error = self.error or error
-            self.summary.error = str(self.error)
+            self.fail(error)
         return None
 
     async def _hand_over(self, batch: Batch | None) -> None:

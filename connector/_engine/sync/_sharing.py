@@ -20,7 +20,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-from vectorferry.connector._engine.sync._claims import HEARTBEAT, POLL, Board, Claims, boards_of, worker_name
+from vectorferry.connector._engine.sync._claims import (
+    HEARTBEAT,
+    POLL,
+    Board,
+    BookLostError,
+    Claims,
+    boards_of,
+    worker_name,
+)
 from vectorferry.connector._engine.sync._diff import Decision, Reread
 from vectorferry.connector._engine.sync._lane import call_each
 from vectorferry.connector._engine.sync._options import SyncOptions
@@ -136,7 +144,7 @@ class Sharing:
 
     async def pull(self, decisions: AsyncIterator[Decision]) -> None:
         """Have all of them read and written, by whomever. Raises what the source raises here: what others were not
-        given, they leave to this process."""
+        given, they leave to this process; and `BookLostError`, after which nobody else writes anything either."""
         self._run_id = _new_run_id()
         self._shared = self._listed = False
         claims = Claims(self._job, self._transfer, self._boards, self._place, self._job.options.lease, self._owner)
@@ -148,6 +156,8 @@ class Sharing:
                     await asyncio.sleep(POLL)
             if self._ahead and self._job.alive:
                 self._summary.complete = False  # the source has not taken what was listed
+        except BookLostError:
+            raise  # nobody can end what was begun
         except VectorferryError:
             await self._wind_down()
             raise
