@@ -95,4 +95,4 @@ def compared(kind: str, before: list[Taken], after: list[Taken]) -> float:
         f"ratio {seconds[0] / seconds[1]:.3f}",
         end="",
     )
-    return cpu[0] / cpu[1]
+    return float(cpu[0] / cpu[1])
