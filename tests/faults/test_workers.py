@@ -114,9 +114,15 @@ class Shared:
 
 @contextmanager
 def sharing(
-    directory: Path, sandbox: httpx.Client, database: str, schema: str, of_sync: dict[str, Any] | None = None
+    directory: Path,
+    sandbox: httpx.Client,
+    database: str,
+    schema: str,
+    of_sync: dict[str, Any] | None = None,
+    locking: Connection | None = None,
 ) -> Iterator[tuple[Shared, Callable[[], object]]]:
-    """A run with a worker that has claimed something; and what lets whoever lists go on."""
+    """A run with a worker that has claimed something, and whose first batch waits for what is `locking`; and what lets
+    whoever lists go on."""
     of_sync = of_sync or settings(sandbox, database, schema)
     with psycopg.connect(database, autocommit=True) as connection, ExitStack() as stack:
         stall = stack.enter_context(ExitStack())
@@ -124,6 +130,8 @@ def sharing(
         lister = start(directory, of_sync, "--workers", "1", "--lease", str(LEASE))
         stack.callback(lister.kill)
         wait_for(lister, lambda: shards(connection, schema, "true") > 0)
+        if locking is not None:
+            locking.execute(f"LOCK TABLE {schema}.assets IN SHARE MODE")
         worker = start(directory, of_sync, "--join", "--lock-wait", "0")
         stack.callback(worker.kill)
         wait_for(worker, lambda: shards(connection, schema, "owner <> ''") > 0)
@@ -273,15 +281,26 @@ def test_of_two_that_would_share_one_collection_one_waits_or_says_who_is_there(
         assert shards(connection, schema, "true") == 0
 
 
+@contextmanager
+def frozen(
+    directory: Path, sandbox: httpx.Client, database: str, schema: str
+) -> Iterator[tuple[Shared, Callable[[], object]]]:
+    """A run whose worker is stopped while it writes its first batch."""
+    with (
+        psycopg.connect(database) as locking,
+        sharing(directory, sandbox, database, schema, locking=locking) as (run, go_on),
+    ):
+        wait_for(run.worker, lambda: someone_waits(run.connection, f"{schema}.assets"))
+        os.kill(run.worker.pid, signal.SIGSTOP)
+        locking.rollback()  # its rows are on their way now: what it was sending, the server waits for
+        yield run, go_on
+
+
 @pytest.mark.long
 def test_a_worker_that_is_frozen_while_it_writes_holds_nobody_up_and_writes_nothing_when_it_goes_on(
     tmp_path: Path, sandbox: httpx.Client, postgres_url: str, schema: str, alone: str
 ) -> None:
-    with psycopg.connect(postgres_url) as locking, sharing(tmp_path, sandbox, postgres_url, schema) as (run, go_on):
-        locking.execute(f"LOCK TABLE {schema}.assets IN SHARE MODE")
-        wait_for(run.worker, lambda: someone_waits(run.connection, f"{schema}.assets"))
-        os.kill(run.worker.pid, signal.SIGSTOP)
-        locking.rollback()  # its rows are on their way now: what it was sending, the server waits for
+    with frozen(tmp_path, sandbox, postgres_url, schema) as (run, go_on):
         go_on()
         run.ends_well()
         assert differences(run.connection, alone, schema) == []
@@ -297,17 +316,13 @@ def test_what_a_frozen_worker_has_read_does_not_come_over_what_was_read_since(
     tmp_path: Path, sandbox: httpx.Client, postgres_url: str, schema: str
 ) -> None:
     """Red where no token is looked at: the worker tries again, on a new connection, what it was writing."""
-    with psycopg.connect(postgres_url) as locking, sharing(tmp_path, sandbox, postgres_url, schema) as (run, go_on):
-        locking.execute(f"LOCK TABLE {schema}.assets IN SHARE MODE")
-        wait_for(run.worker, lambda: someone_waits(run.connection, f"{schema}.assets"))
-        os.kill(run.worker.pid, signal.SIGSTOP)
-        locking.rollback()
+    with frozen(tmp_path, sandbox, postgres_url, schema) as (run, go_on):
         go_on()
         newer = Fault(route="features.get", do=SetField(field="multimodal-v1", value=[1.0] * MEDIA.dimension))
         sandbox.post("/_sandbox/faults", json=[newer.model_dump()]).raise_for_status()
         run.ends_well()
         before = vectors(run.connection, schema)
-        assert sum(newest for _, newest, _ in before) > BATCH
+        assert sum(is_newer for _, is_newer, _ in before) > BATCH
         os.kill(run.worker.pid, signal.SIGCONT)
         out, err = run.worker.communicate(timeout=PATIENCE)
         assert vectors(run.connection, schema) == before, (out, err)
