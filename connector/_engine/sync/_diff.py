@@ -88,10 +88,8 @@ def _decide(
     modalities: frozenset[Modality],
     reread: Reread,
 ) -> Decision:
-    if listing.state is AssetState.PENDING:
-        return Decision(listing, Action.WAIT)
-    if listing.state is AssetState.FAILED:
-        return Decision(listing, Action.SKIP)
+    if listing.state is not AssetState.READY:
+        return Decision(listing, Action.WAIT if listing.state is AssetState.PENDING else Action.SKIP)
     asset_id = listing.asset_id
     turn = listing.turn if reread.days is None else reread.turn(asset_id, listing.turn)
     fingerprint = ledger_fingerprint(listing.fingerprint, mapping_digest, turn)
