@@ -244,8 +244,9 @@ def _begin(mode: str, schemas: Sequence[str], settings: Mapping[str, str]) -> st
 
 
 def _settings(facts: Facts, options: str) -> dict[str, str]:
-    chosen = {name: value for name, value in _CHOICES.items() if name not in _named(options)}
-    synced = {_UNSYNCED: "on"} if facts.is_unsynced and _UNSYNCED not in _named(options) else {}
+    named = _named(options)
+    chosen = {name: value for name, value in _CHOICES.items() if name not in named}
+    synced = {_UNSYNCED: "on"} if facts.is_unsynced and _UNSYNCED not in named else {}
     return {name: value for name, value in {**chosen, **_RELIED_ON, **synced}.items() if name in facts.settings}
 
 

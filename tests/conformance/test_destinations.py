@@ -53,6 +53,13 @@ def test_an_empty_one_knows_nothing(destination: Destination) -> None:
     assert destination.remove("ads", ["a"]).assets == NOTHING
 
 
+def test_an_id_is_found_whatever_is_in_it_or_in_its_neighbours(destination: Destination) -> None:
+    odd = ['say "a"', "back\\slash", "{a,b}", "NULL", "näme 名"]
+    destination.apply(batch(asset("a"), *map(asset, odd)))
+    for each in odd:
+        assert {*destination.known("ads", ["a", each, f"{each} "])} == {"a", each}
+
+
 def test_the_same_batch_again_changes_nothing(destination: Destination) -> None:
     same = batch(asset("a", feature("f1"), feature("f2")), asset("b"))
     first, again = destination.apply(same), destination.apply(same)

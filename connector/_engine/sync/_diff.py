@@ -91,10 +91,8 @@ def _decide(
     *,
     is_new: bool,
 ) -> Decision:
-    if listing.state is AssetState.PENDING:
-        return Decision(listing, Action.WAIT)
-    if listing.state is AssetState.FAILED:
-        return Decision(listing, Action.SKIP)
+    if listing.state is not AssetState.READY:
+        return Decision(listing, Action.WAIT if listing.state is AssetState.PENDING else Action.SKIP)
     asset_id = listing.asset_id
     if is_new:
         return Decision(listing, Action.PULL if known else Action.KEEP, frozenset(known))
