@@ -3,7 +3,7 @@
 Run with ``pytest -m benchmark tests/benchmarks/test_allowance.py -s``. The service is a sandbox in a process of its own
 that takes 50 requests a second, and a second's worth at once after one in which none has come; it waits 200 ms before
 every answer, so that one process with eight requests in flight gets 40 a second at best. The processes are ordinary
-syncs of a collection each.
+syncs of a collection each, or the workers of one sync.
 """
 
 from __future__ import annotations
@@ -44,19 +44,34 @@ def test_a_shared_limit_is_used_up_and_not_overrun(
         # Bound by its latency: the limit, which is not reached, takes nothing from it.
         alone = _Run(tmp_path / "alone", postgres_url, new_schema(), processes, None)
         ideal = alone.rate * 0.97 / 0.95
+    _judge(f"{processes} processes", shared, ideal)
+
+
+@pytest.mark.benchmark
+@pytest.mark.parametrize("workers", [2, 4, 8])
+def test_the_workers_of_one_sync_use_it_up_and_do_not_overrun_it(
+    tmp_path: Path, postgres_url: str, new_schema: Callable[[], str], workers: int
+) -> None:
+    run = _Run(tmp_path / "shared", postgres_url, new_schema(), 1, 60 * LIMIT, "--workers", str(workers))
+    _judge(f"{workers} workers", run, LIMIT)
+
+
+def _judge(who: str, run: _Run, ideal: float) -> None:
     print(
-        f"\n{processes} processes: {shared.sent:,} requests, {shared.rate:.1f} a second of {ideal:.1f} "
-        f"({shared.rate / ideal:.3f}); {shared.refused} answered with 429 ({shared.refused / shared.sent:.2%})"
+        f"\n{who}: {run.sent:,} requests, {run.rate:.1f} a second of {ideal:.1f} ({run.rate / ideal:.3f}); "
+        f"{run.refused} answered with 429 ({run.refused / run.sent:.2%})"
     )
-    assert shared.rate >= 0.95 * ideal
-    assert shared.refused <= 0.01 * shared.sent
+    assert run.rate >= 0.95 * ideal
+    assert run.refused <= 0.01 * run.sent
 
 
 class _Run:
     """Syncs of a collection each, all at once: how many requests they `sent`, how many of these were `refused` with a
     429, and the `rate` of those in the middle, when all have begun and none has ended."""
 
-    def __init__(self, directory: Path, database: str, schema: str, processes: int, per_minute: int | None) -> None:
+    def __init__(
+        self, directory: Path, database: str, schema: str, processes: int, per_minute: int | None, *arguments: str
+    ) -> None:
         directory.mkdir()
         names = tuple(f"c{number}" for number in range(processes))
         assets = REQUESTS // 2 // processes * processes
@@ -69,9 +84,9 @@ class _Run:
                 yaml.safe_dump({"name": "media", "source": source, "destinations": [destination]})
             )
             streams = [stack.enter_context((directory / name).open("w")) for name in names]
+            command = [_EXECUTABLE, "sync", "-c", str(config), "--json", *arguments, "--collection"]
             running = [
-                Forked([_EXECUTABLE, "sync", "-c", str(config), "--json", "--collection", name], stdout=out, stderr=out)
-                for name, out in zip(names, streams, strict=True)
+                Forked([*command, name], stdout=out, stderr=out) for name, out in zip(names, streams, strict=True)
             ]
             samples = []
             while any(process.poll() is None for process in running):
