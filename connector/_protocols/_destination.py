@@ -525,8 +525,8 @@ class Destination(ABC):
         raise Capability.TOMBSTONES.missing(self.name)
 
     def stored_collections(self) -> Sequence[str]:
-        """`STORED_COLLECTIONS`: the collections of which `asset_ids` names anything, be it in the quarantine only.
-        `STORED_ASSETS` takes this along."""
+        """`STORED_COLLECTIONS`: the collections of which `asset_ids` names anything, be it in the quarantine only. Of
+        others a first load asks nothing by `known`. `STORED_ASSETS` takes this along."""
         raise Capability.STORED_COLLECTIONS.missing(self.name)
 
     def stored(self, collection: str, asset_ids: Sequence[str]) -> Iterable[MappedAsset]:

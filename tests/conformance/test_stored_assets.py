@@ -132,7 +132,8 @@ def test_every_value_comes_back_as_it_was_applied(store: Destination) -> None:
 def test_only_the_assets_and_the_collection_asked_for_come(store: Destination) -> None:
     store.apply(batch(*(asset(name, feature("f")) for name in "abc")))
     store.apply(batch(asset("a", feature("other")), collection="films"))
-    assert list(store.stored_collections()) == ["ads", "films"]
+    store.apply(batch(asset("without features"), collection="stills"))
+    assert list(store.stored_collections()) == ["ads", "films", "stills"]
     assert [one.asset_id for one in store.stored("ads", ["c", "a"])] == ["a", "c"]
     (other,) = store.stored("films", ["a", "b"])
     assert [one.feature_id for one in other.features] == ["other"]
