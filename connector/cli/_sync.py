@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from vectorferry.connector._engine import JoinOptions, Reread, SyncOptions, Work
 from vectorferry.connector._engine.sync._options import LEASE
 from vectorferry.connector._model._records import MODALITIES, Modality
 from vectorferry.connector.cli._console import counted, end_with, plain, print_json, results
+from vectorferry.connector.cli._logging import PROGRESS
 from vectorferry.connector.cli._options import (
     DEFAULT_CONFIG,
     AllowDeletes,
@@ -36,6 +38,8 @@ from vectorferry.connector.cli._options import (
 )
 from vectorferry.connector.cli._progress import progress_bar
 from vectorferry.connector.cli._summary_view import show_summary
+
+log = logging.getLogger(PROGRESS)
 
 _OF_HELPERS: Final = frozenset(
     ("config", "name", "collection", "lock_wait", "join", "as_json", "verbose", "quiet", "log_format", "log_file")
@@ -131,6 +135,8 @@ def _check_left_to_the_run(context: typer.Context) -> None:
 
 def _join(settings: SyncSettings, collection: Sequence[str] | None, wait: float, as_json: bool) -> int:
     """Help, and say with what; the exit code."""
+    if wait:
+        log.info("looking for a run of %s that shares its work, for up to %g s (--lock-wait)", settings.name, wait)
     summary = run_join(settings, JoinOptions(collections=collection, wait=wait), environ=os.environ)
     if as_json:
         print_json({"sync": settings.name, **summary.to_dict(), "exit_code": 0})

@@ -112,7 +112,9 @@ def test_the_command_line_shows_who_works_and_joins(described: Callable[..., dic
     assert joined["worker"] in command.run("status", "--workers").stdout
     assert command.told("sync")["collections"]["films"]["unchanged"] == ASSETS
     assert "no run of media shares its work just now" in command.run("status", "--workers").stdout
-    assert "no run of media is going on" in command.run("sync", "--join", "--lock-wait", "0").stdout
+    alone = command.run("sync", "--join", "--lock-wait", "0.1")
+    assert "looking for a run of media that shares its work, for up to 0.1 s" in alone.stderr
+    assert "no run of media is going on" in alone.stdout
 
 
 def test_a_collection_that_somebody_else_writes_costs_the_others_nothing(settings: Settings) -> None:
