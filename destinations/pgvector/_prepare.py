@@ -6,13 +6,14 @@ runs them, cannot disagree, and whatever is refused is refused before anything i
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 from psycopg import sql
-from sqlalchemy import ColumnElement, Connection, delete, or_, true, update
+from sqlalchemy import ColumnElement, Connection, Table, delete, or_, true, update
 from sqlalchemy.dialects.postgresql import insert
 
 from vectorferry.connector.plugin import (
@@ -64,6 +65,7 @@ from vectorferry.destinations.pgvector._views import (
     missing_layers,
 )
 
+_log = logging.getLogger("vectorferry")
 _UNCHANGED: Final[Mapping[Modality, TableChange]] = {}
 
 
@@ -71,12 +73,14 @@ _UNCHANGED: Final[Mapping[Modality, TableChange]] = {}
 class Preparation:
     """What brings a schema to its mapping. `reindexed` are the generations whose index is dropped and built anew; it
     `reshapes` where columns that are there are renamed, cast or dropped, or an index is. `lost` are the tables that
-    somebody has dropped since; `unread` says of a ledger's row that its asset is to be read again."""
+    somebody has dropped since, `missed` those of them that are no retired generation's, and had values; `unread` says
+    of a ledger's row that its asset is to be read again."""
 
     steps: Sequence[Step]
     reindexed: Sequence[VectorEntry] = ()
     reshapes: bool = False
     lost: Collection[str] = ()
+    missed: Collection[str] = ()
     unread: ColumnElement[bool] | None = None
 
 
@@ -92,11 +96,21 @@ def prepare(schema: SyncSchema) -> None:
         database.ensure_extension()
     with database.transaction() as connection:
         lock_ddl(connection, schema.name)
-        steps = preparation(connection, schema).steps
+        prepared = preparation(connection, schema)
         schema.check_owned(connection)
-        if steps:
-            run(connection, steps)
+        if prepared.steps:
+            run(connection, prepared.steps)
             schema.read_catalogue(connection)
+    for name in sorted(prepared.missed):
+        _log.warning("%s", loss_note(name))
+
+
+def loss_note(table: str) -> str:
+    """What is said of a table that somebody has dropped."""
+    return (
+        f"{table}: the table was dropped; it is made again, and what was in it is read again. Rights and row security "
+        "that it had, and views on it, are gone with it: look whether its readers see what they may"
+    )
 
 
 def first_steps(schema: str, mapping: SchemaMapping) -> list[Step]:
@@ -123,14 +137,16 @@ def preparation(connection: Connection, schema: SyncSchema) -> Preparation:
     schema.read_catalogue(connection)
     stored = _stored_columns(connection, schema)
     lost = _lost_tables(schema, stored)
+    retired = {entry.table for entry in schema.catalogue.values() if entry.state == "retired"}
+    missed = {name: modality for name, modality in lost.items() if name not in retired}
     changes = _table_changes(connection, schema, stored, recorded)
     reindexed = [entry for entry in schema.catalogue.values() if schema.desired_storage(entry) != entry.storage]
     catalogue = schema.catalogue.changed(*(replace(e, storage=schema.desired_storage(e)) for e in reindexed))
-    unread = _unread(schema, lost.values(), reindexed)
+    unread = _unread(schema, missed.values(), reindexed)
     return Preparation(
         [
             *created,
-            *table_steps(schema.vector_table(entry) for entry in schema.catalogue.values() if entry.table in lost),
+            *_anew_steps(connection, schema, lost),
             *_lock_views(connection, schema, changes, {entry.modality for entry in reindexed}),
             *_unchosen_indexes(connection, schema),
             *(step for change in changes.values() for step in change.steps(connection)),
@@ -144,6 +160,7 @@ def preparation(connection: Connection, schema: SyncSchema) -> Preparation:
         reindexed,
         bool(reindexed) or any(change.reshapes for change in changes.values()),
         lost.keys(),
+        missed.keys(),
         unread,
     )
 
@@ -174,6 +191,25 @@ def _lost_tables(schema: SyncSchema, stored: _Columns) -> dict[str, Modality | N
             f"vector, when somebody drops it. Run this, and sync again, which reads all of it anew: {dropped}"
         )
     return {name: modality for name, modality in _tables_of_rows(schema).items() if name not in stored}
+
+
+def _anew_steps(connection: Connection, schema: SyncSchema, lost: Collection[str]) -> Iterator[Step]:
+    """What makes the lost tables of generations, each with the rights and the row security of another one of its name
+    that is there."""
+    for entry in (each for each in schema.catalogue.values() if each.table in lost):
+        yield from table_steps([schema.vector_table(entry)])
+        others = schema.catalogue.generations(entry.modality, entry.vector_name)
+        for other in [each for each in others if each.table not in lost][-1:]:
+            yield from _protection_steps(connection, schema, other.table, schema.vector_table(entry))
+
+
+def _protection_steps(connection: Connection, schema: SyncSchema, model: str, table: Table) -> Iterator[Step]:
+    """What gives a new table the rights and the row security of a table like it."""
+    driver, target = driver_of(connection), sql.Identifier(schema.name, table.name)
+    grants = relation_grants(driver, schema.name, model)
+    shared = [grant for grant in grants if grant.column is None or grant.column in table.columns]
+    yield from row_security_statements(driver, schema.name, model, table.name)
+    yield from grants_on_new(driver, schema.name, "TABLE", target, shared)
 
 
 _INDEXES: Final = """
@@ -347,11 +383,7 @@ def _generation_steps(connection: Connection, schema: SyncSchema, key: VectorKey
         table = vector_table(schema.name, entry.table, storage, schema.database.extension_schema)
         steps += table_steps([table])
         for other in earlier[-1:]:
-            driver, target = driver_of(connection), sql.Identifier(schema.name, entry.table)
-            grants = relation_grants(driver, schema.name, other.table)
-            shared = [grant for grant in grants if grant.column is None or grant.column in table.columns]
-            steps += row_security_statements(driver, schema.name, other.table, entry.table)
-            steps += grants_on_new(driver, schema.name, "TABLE", target, shared)
+            steps += _protection_steps(connection, schema, other.table, table)
     catalogue = catalogue.changed(entry)
     for other in catalogue.generations(*name) if len(catalogue.generations(*name)) > 1 else ():
         if not other.own:

@@ -225,6 +225,46 @@ def test_what_was_in_a_dropped_table_is_read_again(
     assert sql.execute("SELECT asset_id FROM video_model_v1").fetchall() == [("a",)]
 
 
+def test_a_dropped_generation_comes_back_with_the_rights_and_the_row_security_of_another(
+    prepared: Prepared, sql: Sql, schema: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    reader = f"{schema}_reader"
+    sql.execute(f"CREATE ROLE {reader}")
+    try:
+        whole = [
+            batch(asset("a", feature("f1", {"model-v1": dense(dimension=size)}), fingerprint=str(size)))
+            for size in (3, 5)
+        ]
+        for each in whole:
+            prepared({}).apply(each)
+        for table in ("video__model_v1", "video__model_v1_5"):
+            sql.execute(f"GRANT SELECT ON {table} TO {reader}; ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
+            sql.execute(f"CREATE POLICY own ON {table} TO {reader} USING (collection = 'ads')")
+        sql.execute("DROP TABLE video__model_v1_5 CASCADE")
+        prepared({})
+        protected = (
+            "SELECT relrowsecurity, has_table_privilege(%s, oid, 'SELECT'), "
+            "(SELECT count(*) FROM pg_policy WHERE polrelid = c.oid) FROM pg_class c WHERE oid = %s::regclass"
+        )
+        assert sql.execute(protected, [reader, "video__model_v1_5"]).fetchone() == (True, True, 1)
+        assert "video__model_v1_5: the table was dropped" in caplog.text
+    finally:
+        sql.execute(f"DROP OWNED BY {reader}; DROP ROLE {reader}")
+
+
+def test_nothing_is_read_again_for_a_dropped_generation_that_was_retired(
+    prepared: Prepared, sql: Sql, caplog: pytest.LogCaptureFixture
+) -> None:
+    for size in (3, 5):
+        (last := prepared({})).apply(
+            batch(asset("a", feature("f1", {"model-v1": dense(dimension=size)}), fingerprint=str(size)))
+        )
+    last.build_indexes()
+    sql.execute("DROP TABLE video__model_v1 CASCADE")
+    assert prepared({}).known("ads", ["a"])["a"].fingerprint == "5"
+    assert "was dropped" not in caplog.text
+
+
 def test_vectors_that_have_gone_with_the_extension_can_be_read_again(prepared: Prepared, sql: Sql) -> None:
     whole = batch(asset("a", feature("f1")))
     prepared({}).apply(whole)
