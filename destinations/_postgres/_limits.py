@@ -15,11 +15,11 @@ from typing import Any, Final, LiteralString
 
 import psycopg
 from psycopg import sql
-from sqlalchemy import Column, DateTime, MetaData, PrimaryKeyConstraint, Table, Text, func
+from sqlalchemy import Column, DateTime, MetaData, PrimaryKeyConstraint, Table, Text, func, text
 
 from vectorferry.connector.plugin import Account, Allowance, Hold, Loan, RetryableError, VectorferryError
 from vectorferry.destinations._postgres._database import PostgresServer, connection_options
-from vectorferry.destinations._postgres._ddl import statement
+from vectorferry.destinations._postgres._ddl import read_only, statement
 from vectorferry.destinations._postgres._session import look_statement
 from vectorferry.destinations._postgres._url import Address
 from vectorferry.destinations._postgres._writing import ID
@@ -84,6 +84,13 @@ WHERE l.resume_at < excluded.resume_at OR l.told_at > excluded.told_at
 """
 
 
+_IS_WRITABLE: Final = text("""
+SELECT NOT pg_is_in_recovery() AND NOT current_setting('default_transaction_read_only')::boolean
+    AND bool_and(coalesce(has_table_privilege(to_regclass(:limits), privilege), false))
+FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE']) AS privilege
+""")
+
+
 class PostgresAllowance(Allowance):
     """The allowance in one schema of one server. Opens nothing before it is asked, and keeps nothing open."""
 
@@ -100,6 +107,13 @@ class PostgresAllowance(Allowance):
             "this run kept to the source's limits by itself for a while, not together with other processes: "
             f"the table {self._schema}.{LIMITS} could not be used ({self._trouble})",
         )
+
+    def is_writable(self) -> bool:
+        """Whether this user may borrow without our overriding that transactions only read by default, as a sync does.
+        To be asked from the thread of the destination."""
+        limits = {"limits": f'"{self._schema}"."{LIMITS}"'}
+        with self._server.translated(), read_only(self._server.database.plain_transaction) as connection:
+            return bool(connection.execute(_IS_WRITABLE, limits).scalar_one())
 
     async def borrow(self, account: Account, kind: str, requests: int, interval: float) -> Loan:
         """In one statement, which moves the row on."""

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 import psycopg
 import pytest
@@ -217,3 +218,37 @@ def test_whatever_lists_or_reads_borrows(
     command(parsed)
     assert sandbox.requests.total > 0
     assert seconds(connection, schema, "next_at") - float(began) >= sandbox.requests.total / RATE
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    family(
+        [
+            (run_verify, "default_transaction_read_only=on"),
+            (run_plan, "default_transaction_read_only=on"),
+            (run_plan, "role={}_reader"),
+        ]
+    ),
+)
+def test_a_reader_who_may_not_borrow_goes_on_alone_without_a_word(
+    command: Callable[[SyncSettings], object],
+    option: str,
+    settings: dict[str, Any],
+    connection: Connection,
+    schema: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Somebody who may only select, and somebody who may write, but not by an operator's default."""
+    run_sync(parse_settings(settings, "test"))
+    reader, tables = f"{schema}_reader", f"ALL TABLES IN SCHEMA {schema}"
+    connection.execute(f"TRUNCATE {schema}._sync_limits; CREATE ROLE {reader}".encode())
+    connection.execute(f"GRANT USAGE ON SCHEMA {schema} TO {reader}; GRANT SELECT ON {tables} TO {reader}".encode())
+    try:
+        (destination,) = settings["destinations"]
+        options = quote(f"-c {option.format(schema)}")
+        destination["url"] += f"{'&' if '?' in destination['url'] else '?'}options={options}"
+        command(parse_settings(settings, "test"))
+        assert [record.message for record in caplog.records if record.levelname == "WARNING"] == []
+        assert connection.execute(f"SELECT * FROM {schema}._sync_limits".encode()).fetchall() == []
+    finally:
+        connection.execute(f"DROP OWNED BY {schema}_reader; DROP ROLE {schema}_reader".encode())
