@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -161,18 +162,31 @@ async def test_a_reader_may_not_borrow_and_a_default_does_not_forbid_it(
         connection.execute(f"DROP OWNED BY {schema}_reader; DROP ROLE {schema}_reader".encode())
 
 
-@pytest.mark.parametrize("per_minute", family([1, 60, 600]))
 async def test_a_clock_that_was_set_back_keeps_nobody_waiting(
-    postgres_url: str, connection: Connection, schema: str, per_minute: int
+    postgres_url: str, connection: Connection, schema: str
 ) -> None:
     destination = PgvectorDestination(schema, postgres_url)
     destination.prepare(SchemaMapping())
-    allowance, interval = destination.allowance(), 60 / per_minute
-    await allowance.borrow(ACCOUNT, "", 1, interval)
-    ahead = f"UPDATE {schema}._sync_limits SET next_at = next_at + interval '1 hour'"
-    connection.execute(ahead.encode())
-    assert (await allowance.borrow(ACCOUNT, "", 1, interval)).wait == 0
-    assert 0 < (await allowance.borrow(ACCOUNT, "", 1, interval)).wait <= interval
+    allowance = destination.allowance()
+    ahead = f"UPDATE {schema}._sync_limits SET next_at = next_at + {{0}}, told_at = told_at + {{0}}"
+    for hold in (False, True):
+        await allowance.borrow(ACCOUNT, "", 1, 60.0)
+        connection.execute(ahead.format("interval '1 hour'").encode())
+        if hold:  # which is written by the new clock, and must not make the old one's loan count again
+            await allowance.hold(ACCOUNT, "", 0.001)
+        assert (await allowance.borrow(ACCOUNT, "", 1, 60.0)).wait == 0
+        assert 0 < (await allowance.borrow(ACCOUNT, "", 1, 60.0)).wait <= 60
+    destination.close()
+
+
+async def test_a_slow_limit_is_kept_however_many_wait(postgres_url: str, schema: str) -> None:
+    """Four processes with eight requests each at one a minute, and the next ones: each gets a minute of its own."""
+    destination = PgvectorDestination(schema, postgres_url)
+    destination.prepare(SchemaMapping())
+    allowance, loans = destination.allowance(), []
+    for together in (8, 8, 8, 8, 1):
+        loans += await asyncio.gather(*(allowance.borrow(ACCOUNT, "", 1, 60.0) for _ in range(together)))
+    assert sorted(round(loan.wait / 60) for loan in loans) == [*range(33)]
     destination.close()
 
 
