@@ -238,7 +238,10 @@ def environment_proxy(url: str) -> httpx.Proxy | None:
     """
     parts, proxies = urlsplit(url), getproxies()
     name = "https" if "https" in proxies else "all"
-    if parts.scheme != "https" or name not in proxies or proxy_bypass(parts.netloc):
+    if parts.scheme != "https" or name not in proxies:
+        return None
+    # NO_PROXY has ::1 without the brackets of a URL, and may have a port.
+    if proxy_bypass(parts.netloc) or proxy_bypass(parts.hostname or ""):
         return None
     try:
         proxy = _as_proxy(proxies[name])

@@ -128,6 +128,8 @@ def test_the_project_is_asked_by_way_of_the_proxy_of_the_environment(monkeypatch
         (CLOUD, {"ALL_PROXY": "10.0.0.1:3128"}, "http://10.0.0.1:3128"),
         (CLOUD, {"ALL_PROXY": "http://all", "HTTPS_PROXY": "http://u:p@https"}, "http://https"),
         (CLOUD, {"HTTPS_PROXY": "http://proxy", "NO_PROXY": "localhost,.pinecone.io"}, None),
+        (CLOUD, {"HTTPS_PROXY": "http://proxy", "NO_PROXY": "pinecone.io:8443"}, "http://proxy"),
+        ("https://[::1]:8443", {"HTTPS_PROXY": "http://proxy", "NO_PROXY": "::1"}, None),
         ("http://127.0.0.1:9", {"HTTP_PROXY": "http://proxy", "ALL_PROXY": "http://proxy"}, None),
     ],
 )
