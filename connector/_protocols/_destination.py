@@ -495,6 +495,11 @@ class Destination(ABC):
         where none of two names any, everything is compared."""
         return ()
 
+    def reading_allowance(self) -> Allowance | None:
+        """The `allowance` for a command that writes nothing here; None where its user may not write, and so could not
+        borrow. Asked of who keeps one."""
+        return self.allowance()
+
     # What belongs to a capability.
 
     def allowance(self) -> Allowance:

@@ -26,7 +26,7 @@ CONFIG_VARIABLE: Final = "VECTORFERRY_CONFIG"
 
 
 class Number(click.FloatRange):
-    """A number within bounds. Of these, "nan" is in each: it is neither less nor more than anything."""
+    """A number within bounds. click's own type lets "nan" pass them, which is neither less nor more than any bound."""
 
     name = "number"
 

@@ -19,6 +19,7 @@ from vectorferry.connector.http._settings import (
     RetryPolicy,
     can_travel,
     check_base_url,
+    environment_proxy,
     is_loopback,
     segment,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "UnsureError",
     "can_travel",
     "check_base_url",
+    "environment_proxy",
     "in_words",
     "is_loopback",
     "meaning_of",

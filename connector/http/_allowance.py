@@ -104,7 +104,8 @@ class Borrower:
         if self._earlier is None:
             self._earlier = {kind: hold.until for kind, hold in holds.items() if hold.reason}
         for kind, hold in holds.items():
-            # Once each: whoever heeds one has it last no longer than the service could have asked for.
+            # Once each. Heard again, a hold would begin its wait anew: it is cut to what one request may wait, counted
+            # from when it is heeded.
             if self._heeded.get(kind) == hold.until or (hold.reason and self._earlier.get(kind) == hold.until):
                 continue
             self._heeded[kind] = hold.until

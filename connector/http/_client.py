@@ -25,12 +25,11 @@ from vectorferry.connector.http._exchange import (
     ACCEPTED,
     NoConnectionError,
     Outgoing,
-    SingleSendClient,
     SingleSendTransport,
     exchange,
 )
 from vectorferry.connector.http._pace import Pace, Retries, TimeLimit, Tries
-from vectorferry.connector.http._settings import Address, ClientSettings, Params, can_travel
+from vectorferry.connector.http._settings import Address, ClientSettings, Params, can_travel, environment_proxy
 
 T = TypeVar("T")
 Form: TypeAlias = Sequence[tuple[str, str]]
@@ -49,7 +48,6 @@ STRANGER_ATTEMPTS: Final = 3
 class _Wire:
     """What belongs to the event loop that the client is used in."""
 
-    http: SingleSendClient
     transport: SingleSendTransport
     slots: asyncio.Semaphore
     room: AnswerRoom
@@ -151,7 +149,7 @@ class ApiClient:
         wire, self._wire = self._wire, None
         if wire is not None:
             await wire.pace.settle()
-            await wire.http.aclose()
+            await wire.transport.aclose()
 
     async def _attempt(self, wire: _Wire, request: _Request[T], tries: Tries) -> T:
         await wire.pace.admit(request.kind, tries.limit)
@@ -265,27 +263,16 @@ class ApiClient:
         return Outgoing(method, url, self._json_headers, orjson.dumps(json))
 
     def _connect(self) -> _Wire:
-        """Proxies of the environment are used for https only: a proxy would read a key sent over http."""
         settings = self._settings
+        url, retry = self._address.base_url, settings.retry
         limits = httpx.Limits(max_connections=settings.concurrency, max_keepalive_connections=settings.concurrency)
-        try:
-            http = SingleSendClient(limits=limits, trust_env=self._address.encrypted)
-        except (ValueError, ImportError, httpx.InvalidURL) as error:
-            raise ConfigurationError(
-                f"The proxy settings of the environment cannot be used ({type(error).__name__}); check HTTPS_PROXY."
-            ) from None
-        transport, retry = http.transport_to(self._address.base_url), settings.retry
-        if not transport.speaks_to_proxy():
-            raise ConfigurationError(
-                "The environment names a SOCKS proxy, which is not spoken to; name an HTTP one in HTTPS_PROXY or "
-                f"ALL_PROXY, or {self.host} in NO_PROXY."
-            )
+        transport = SingleSendTransport(limits=limits, proxy=environment_proxy(url))
         transport.timeout = ClientTimeout(sock_connect=retry.connect_seconds, sock_read=retry.timeout_seconds)
         room = AnswerRoom(settings.answers_in_flight_bytes, settings.max_answer_bytes)
         pace = Pace(settings.requests_per_minute, settings.kinds)
         if self._allowance is not None:
             self._share(pace, self._allowance)
-        return _Wire(http, transport, asyncio.Semaphore(settings.concurrency), room, pace)
+        return _Wire(transport, asyncio.Semaphore(settings.concurrency), room, pace)
 
     def _share(self, pace: Pace, allowance: Allowance) -> None:
         def heed(kind: str, hold: Hold) -> None:

@@ -3,9 +3,8 @@
 Errors are built while a library's exception is handled but raised after, so that none of them, and none of the request
 headers they carry, hangs on ours as a cause or context.
 
-httpx decides how a service is reached: certificates, proxies of the environment, limits. What it makes of each request
-and answer took more than half of the time that a small one takes altogether, so that these go to its transport's
-session directly.
+A transport of httpx decides how a service is reached: certificates, a proxy, limits. What it makes of each request and
+answer took more than half of the time that a small one takes altogether, so that these go to its session directly.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import httpx
 from aiohttp.http_exceptions import HttpProcessingError
-from httpx_aiohttp import AiohttpTransport, HttpxAiohttpClient
+from httpx_aiohttp import AiohttpTransport
 
 from vectorferry.connector._model._errors import RetryableError, SourceError, VectorferryError
 from vectorferry.connector.http._answer import Answer, Meaning, in_words, meaning_of
@@ -33,7 +32,6 @@ ACCEPTED: Final = "gzip"
 
 _PLAIN: Final = ("", "identity")
 _ZIPPED: Final = ("gzip", "x-gzip", "deflate")
-_HTTP: Final = ("http", "https")
 _ANY_HEADER: Final = 32 + zlib.MAX_WBITS
 LIBRARY_FAILURES: Final = (
     httpx.HTTPError,
@@ -58,22 +56,6 @@ class Outgoing:
     url: str
     headers: Mapping[str, str] = field(default_factory=dict)
     content: bytes | None = None
-
-
-class SingleSendClient(HttpxAiohttpClient):
-    """An `httpx.AsyncClient` over aiohttp that sends each request once: what fails is for the caller to send again."""
-
-    def transport_to(self, url: str) -> SingleSendTransport:
-        """The transport for what is below this address, by a proxy or without."""
-        transport = self._transport_for_url(httpx.URL(url))
-        assert isinstance(transport, SingleSendTransport)
-        return transport
-
-    def _init_transport(self, *args: Any, **settings: Any) -> httpx.AsyncBaseTransport:
-        return SingleSendTransport(*args, **settings)
-
-    def _init_proxy_transport(self, *args: Any, **settings: Any) -> httpx.AsyncBaseTransport:
-        return SingleSendTransport(proxy=args[0] if args else settings.pop("proxy"), **settings)
 
 
 async def exchange(
@@ -197,13 +179,9 @@ class Unpacker:
 
 
 class SingleSendTransport(AiohttpTransport):
-    """A transport of httpx that gives out aiohttp's answers."""
+    """A transport of httpx that gives out aiohttp's answers, and sends once: what fails is for the caller to repeat."""
 
     timeout = aiohttp.ClientTimeout()
-
-    def speaks_to_proxy(self) -> bool:
-        """Whether there is none, or one that aiohttp knows how to ask: any other it would ask as if it were HTTP."""
-        return self.proxy is None or self.proxy.url.scheme in _HTTP
 
     def get_client(self) -> aiohttp.ClientSession:
         """The session as the transport makes it, on the same connector, with what keeps it from sending twice."""

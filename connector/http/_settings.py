@@ -10,9 +10,12 @@ from functools import lru_cache
 from ipaddress import ip_address
 from typing import Final, TypeAlias
 from urllib.parse import SplitResult, quote, urlencode, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
+import httpx
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
+from vectorferry.connector._model._errors import ConfigurationError
 from vectorferry.connector._model._settings_base import Settings
 from vectorferry.connector._protocols._scale import Leg, Load
 from vectorferry.connector._protocols._source import SourceSettings
@@ -225,6 +228,44 @@ def check_base_url(url: str, *, allow_http: bool | None) -> str:
         otherwise = "" if allow_http is None else ", or set allow_http: true"
         raise ValueError(f"would send the key unencrypted over http; use https{otherwise}")
     return url.rstrip("/")
+
+
+def environment_proxy(url: str) -> httpx.Proxy | None:
+    """The proxy that the environment names for this address, user and password apart from its URL; None where there is
+    none, and for plain http: a proxy would read the key.
+
+    Raises `ConfigurationError`, which repeats nothing of the proxy's address, for one that cannot be used.
+    """
+    parts, proxies = urlsplit(url), getproxies()
+    name = "https" if "https" in proxies else "all"
+    if parts.scheme != "https" or name not in proxies:
+        return None
+    # NO_PROXY has ::1 without the brackets of a URL, and may have a port.
+    if proxy_bypass(parts.netloc) or proxy_bypass(parts.hostname or ""):
+        return None
+    try:
+        proxy = _as_proxy(proxies[name])
+    except (ValueError, httpx.InvalidURL) as error:
+        problem = type(error).__name__
+    else:
+        if proxy.url.scheme in ("http", "https"):
+            return proxy
+        raise ConfigurationError(
+            "The environment names a SOCKS proxy, which is not spoken to; name an HTTP one in HTTPS_PROXY or "
+            f"ALL_PROXY, or {parts.netloc} in NO_PROXY."
+        )
+    raise ConfigurationError(
+        f"The proxy settings of the environment cannot be used ({problem}); check {name.upper()}_PROXY. "
+        "In a user or a password, write / ? # and @ as %2F %3F %23 and %40."
+    )
+
+
+def _as_proxy(address: str) -> httpx.Proxy:
+    proxy = httpx.Proxy(address if "://" in address else f"http://{address}")
+    # Where / ? or # cuts a password in two, a user looks like a host, and the real host is behind an @ that is left.
+    if not proxy.url.host or "@" in f"{proxy.url.raw_path!r}{proxy.url.fragment}":
+        raise httpx.InvalidURL("no host")
+    return proxy
 
 
 def segment(value: str) -> str:

@@ -15,11 +15,11 @@ from typing import Any, Final, LiteralString
 
 import psycopg
 from psycopg import sql
-from sqlalchemy import Column, DateTime, MetaData, PrimaryKeyConstraint, Table, Text, func
+from sqlalchemy import Column, DateTime, MetaData, PrimaryKeyConstraint, Table, Text, func, text
 
 from vectorferry.connector.plugin import Account, Allowance, Hold, Loan, RetryableError, VectorferryError
 from vectorferry.destinations._postgres._database import PostgresServer, connection_options
-from vectorferry.destinations._postgres._ddl import statement
+from vectorferry.destinations._postgres._ddl import read_only, statement
 from vectorferry.destinations._postgres._session import look_statement
 from vectorferry.destinations._postgres._url import Address
 from vectorferry.destinations._postgres._writing import ID
@@ -32,14 +32,6 @@ _SECONDS: Final = 60.0
 
 _LONGEST_REASON: Final = 1_000
 
-_MOST_AHEAD: Final = 100
-_SECONDS_AHEAD: Final = 60.0
-"""How far ahead of the clock everything may be borrowed, in requests and in seconds: one that was further ahead has
-been set back (another server has taken over), and nobody would get anything until it is there again."""
-
-_LONGEST_AHEAD: Final = 1_800.0
-"""The same, however slow the limit is: a hundred requests at one a minute would be most of two hours."""
-
 
 def limit_table(metadata: MetaData) -> Table:
     """How much of each service's limits is borrowed, and what it has said of them."""
@@ -51,25 +43,31 @@ def limit_table(metadata: MetaData) -> Table:
         Column("kind", ID, nullable=False, comment="of requests that have a limit of their own; empty: all of them"),
         Column("next_at", DateTime(timezone=True), nullable=False, comment="what is before has been borrowed"),
         Column("resume_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
-        Column("told_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+        Column("told_at", DateTime(timezone=True), nullable=False, server_default=func.now(), comment="as of when"),
         Column("reason", Text, nullable=False, server_default="", comment="why runs end; empty: they wait"),
         PrimaryKeyConstraint("service", "account", "kind"),
     )
 
 
-# When requests may go again is worth nothing if the clock has been set back since it was written down.
+# A row's times are worth nothing where the clock has been set back since they were written down (another server has
+# taken over): nobody would get anything until it is there again. How far ahead they are does not tell: where many wait
+# for a slow limit, it is hours.
 _HOLDS: Final = """
 SELECT {wait}, l.kind, extract(epoch FROM l.resume_at - clock_timestamp()), extract(epoch FROM l.resume_at), l.reason
 FROM {asked} LEFT JOIN {limits} l ON l.service = {service} AND l.account = {account}
     AND l.resume_at > clock_timestamp() AND l.told_at <= clock_timestamp()
 """
 
+# `clock_timestamp()` and not `excluded`, whose times are of before it was the turn of this statement.
 _BORROW: Final = """
 WITH loan AS (
     INSERT INTO {limits} AS l (service, account, kind, next_at)
     VALUES ({service}, {account}, {kind}, clock_timestamp() + make_interval(secs => {step}))
-    ON CONFLICT (service, account, kind) DO UPDATE SET next_at = make_interval(secs => {step}) + greatest(
-        clock_timestamp(), CASE WHEN l.next_at < clock_timestamp() + make_interval(secs => {most}) THEN l.next_at END)
+    ON CONFLICT (service, account, kind) DO UPDATE
+    SET next_at = make_interval(secs => {step})
+            + greatest(clock_timestamp(), CASE WHEN l.told_at <= clock_timestamp() THEN l.next_at END),
+        resume_at = CASE WHEN l.told_at <= clock_timestamp() THEN l.resume_at ELSE clock_timestamp() END,
+        told_at = clock_timestamp()
     RETURNING extract(epoch FROM next_at - clock_timestamp()) - {step} AS wait
 )
 """
@@ -79,9 +77,16 @@ INSERT INTO {limits} AS l (service, account, kind, next_at, resume_at, told_at, 
 VALUES ({service}, {account}, {kind}, clock_timestamp(), clock_timestamp() + make_interval(secs => {seconds}),
     clock_timestamp(), {reason})
 ON CONFLICT (service, account, kind) DO UPDATE
-SET resume_at = excluded.resume_at, told_at = excluded.told_at, reason = excluded.reason
-WHERE l.resume_at < excluded.resume_at OR l.told_at > excluded.told_at
+SET next_at = CASE WHEN l.told_at <= clock_timestamp() THEN l.next_at ELSE clock_timestamp() END,
+    resume_at = excluded.resume_at, told_at = clock_timestamp(), reason = excluded.reason
+WHERE l.resume_at < excluded.resume_at OR l.told_at > clock_timestamp()
 """
+
+_IS_WRITABLE: Final = text("""
+SELECT NOT pg_is_in_recovery() AND NOT current_setting('default_transaction_read_only')::boolean
+    AND bool_and(coalesce(has_table_privilege(to_regclass(:limits), privilege), false))
+FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE']) AS privilege
+""")
 
 
 class PostgresAllowance(Allowance):
@@ -101,6 +106,13 @@ class PostgresAllowance(Allowance):
             f"the table {self._schema}.{LIMITS} could not be used ({self._trouble})",
         )
 
+    def is_writable(self) -> bool:
+        """Whether this user may borrow without our overriding that transactions only read by default, as a sync does.
+        To be asked from the thread of the destination."""
+        limits = {"limits": f'"{self._schema}"."{LIMITS}"'}
+        with self._server.translated(), read_only(self._server.database.plain_transaction) as connection:
+            return bool(connection.execute(_IS_WRITABLE, limits).scalar_one())
+
     async def borrow(self, account: Account, kind: str, requests: int, interval: float) -> Loan:
         """In one statement, which moves the row on."""
         rows = await self._ask(
@@ -110,7 +122,6 @@ class PostgresAllowance(Allowance):
             asked=sql.Identifier("loan"),
             kind=sql.Literal(kind),
             step=sql.Literal(requests * interval),
-            most=sql.Literal(min(_SECONDS_AHEAD + _MOST_AHEAD * interval, _LONGEST_AHEAD)),
         )
         return Loan(max(0.0, float(rows[0][0])), _holds(rows))
 

@@ -32,7 +32,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from vectorferry.connector.plugin import SLICES, DigestSum
 
-_PLAINLY: Final = text(
+_NO_MEMOIZE_NO_JIT: Final = text(
     "SELECT set_config(name, 'off', true) FROM pg_settings WHERE name IN ('enable_memoize', 'jit') AND setting = 'on'"
 )
 """No entry of a ledger comes twice, and looking each up among those that came before takes a quarter of the time. The
@@ -113,7 +113,7 @@ def side_by_side(statements: Sequence[Select[Any]]) -> Select[Any]:
 
 def read_sums(connection: Connection, statements: Iterable[Select[Any]], beside: int = 1) -> Iterator[SummedRows]:
     """What several statements of `sum_up` answer as one, each with so many `beside` each other."""
-    connection.execute(_PLAINLY)
+    connection.execute(_NO_MEMOIZE_NO_JIT)
     for row in connection.execute(union_all(*statements)):
         width = len(row) // beside
         for start in range(0, len(row), width):

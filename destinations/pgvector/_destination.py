@@ -337,6 +337,10 @@ class PgvectorDestination(Destination):
         """In a table of the schema."""
         return self._allowance
 
+    def reading_allowance(self) -> Allowance | None:
+        """The same, where this user may write that table."""
+        return self._allowance if self._allowance.is_writable() else None
+
     @contextmanager
     def lock(self, collection: str, wait: float = 0) -> Iterator[None]:
         """Keep other syncs into this schema out of a collection, by a lock that Postgres holds for this process."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from psycopg import sql
@@ -33,7 +33,7 @@ def related_hashes(connection: Connection, tables: SyncTables, table: RelatedTab
     Nothing when the table is not there."""
     if table.name not in _our_names(connection, tables):
         return {}
-    stored, present = _table(tables.schema, table), columns_of(connection, tables.schema, [table.name])[table.name]
+    stored, present = _table(tables.schema, table), _stored_columns(connection, tables, table)
     # A column that a later version has is not there yet: no row has the hash that it is going to have.
     columns = [name for name in table.columns if name in present]
     rows = connection.execute(select(stored.c.row_hash, *(stored.c[name] for name in columns))).mappings()
@@ -82,11 +82,23 @@ def _ensure(connection: Connection, tables: SyncTables, table: RelatedTable) -> 
             )
         definition.create(connection)
         connection.execute(insert(tables.related).values(table_name=table.name).on_conflict_do_nothing())
-    stored = columns_of(connection, tables.schema, [table.name])[table.name]
+    stored = _stored_columns(connection, tables, table)
     target = sql.Identifier(tables.schema, table.name)
     for name, kind in table.columns.items():
         if name not in stored:
             run(connection, [statement("ALTER TABLE {} ADD COLUMN {} {}", target, name, fixed(kind))])
+
+
+def _stored_columns(connection: Connection, tables: SyncTables, table: RelatedTable) -> Collection[str]:
+    """The columns that the table has. Raises `ConfigurationError` for a lost one that cannot be added back to rows."""
+    stored = columns_of(connection, tables.schema, [table.name])[table.name]
+    if missing := [name for name in (table.key, "row_hash") if name not in stored]:
+        drop = statement("DROP TABLE {}", sql.Identifier(tables.schema, table.name))
+        raise ConfigurationError(
+            f"the table {tables.schema}.{table.name} has lost its column {missing[0]}. Drop the table, and the next "
+            f"sync makes it anew: {drop};"
+        )
+    return stored
 
 
 def _our_names(connection: Connection, tables: SyncTables) -> Sequence[str]:

@@ -116,7 +116,8 @@ class SliceReader:
         """Features first. That also tells where none is hidden, and of those the vectors need not be looked up among
         the hidden ones: that takes twice as long as adding them up."""
         tables = [*self._rows()]
-        described, vectors = ([each for each in tables if (each.features is None) is which] for which in (True, False))
+        described = [each for each in tables if each.features is None]
+        vectors = [each for each in tables if each.features is not None]
 
         def read(rows: Sequence[_Rows]) -> list[SummedRows]:
             summed = (self._sum_up(each, kind_of(each), slices, hashes_of(each)) for each in rows)

@@ -233,6 +233,10 @@ class PineconeDestination(Destination):
         """In the manifest's Postgres."""
         return self._manifest.allowance
 
+    def reading_allowance(self) -> Allowance | None:
+        """The same, where this user may write there."""
+        return self._manifest.allowance if self._manifest.allowance.is_writable() else None
+
     @contextmanager
     def lock(self, collection: str, wait: float = 0) -> Iterator[None]:
         """Keep other syncs with this manifest out of a collection, by a lock in the manifest's Postgres."""

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Container, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
-from urllib.parse import quote, unquote, urlsplit
-from urllib.request import getproxies, proxy_bypass
+from typing import Final, TypedDict
+from urllib.parse import quote, unquote
 
-from pinecone import IndexModel, Pinecone, ServerlessSpec
+from pinecone import Index, IndexModel, Pinecone, ServerlessSpec
 from pinecone.errors import ConflictError, NotFoundError
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_exponential
 
+from vectorferry.connector.http import environment_proxy
 from vectorferry.connector.plugin import ConfigurationError, DestinationError, abandonable, pause
 from vectorferry.destinations.pinecone._errors import checked_address, index_address, translated
 from vectorferry.destinations.pinecone._ids import IndexSpec, index_name
@@ -22,6 +23,7 @@ from vectorferry.destinations.pinecone._reader import IndexReader
 from vectorferry.destinations.pinecone._requests import WriterLimits, check_key
 from vectorferry.destinations.pinecone._writer import IndexWriter, WriteUsage
 
+_SOURCE_TAG: Final = "vectorferry"
 _PREFIX_TAG: Final = "vectorferry-sync"
 _VECTOR_TAG: Final = "vectorferry-vector"
 _LONGEST_TAG: Final = 120
@@ -40,14 +42,22 @@ class ProjectSettings:
     limits: WriterLimits
 
 
-def environment_proxy(url: str) -> str | None:
-    """The proxy that the environment names for this address, which the SDK does not ask it for, as our own requests do;
-    None where there is none, and for plain http: a proxy would read the key."""
-    parts, proxies = urlsplit(url), getproxies()
-    proxy = proxies.get("https") or proxies.get("all")
-    if parts.scheme != "https" or not proxy or proxy_bypass(parts.netloc):
-        return None
-    return proxy if "://" in proxy else f"http://{proxy}"
+class _ProxySettings(TypedDict, total=False):
+    """As the SDK takes them, which does not ask the environment, and shows the URL."""
+
+    proxy_url: str
+    proxy_headers: Mapping[str, str]
+
+
+def _proxy_settings(url: str) -> _ProxySettings:
+    """For requests to this address."""
+    proxy = environment_proxy(url)
+    if proxy is None:
+        return {}
+    if proxy.raw_auth is None:
+        return {"proxy_url": str(proxy.url)}
+    user_and_password = b64encode(b":".join(proxy.raw_auth)).decode()
+    return {"proxy_url": str(proxy.url), "proxy_headers": {"Proxy-Authorization": f"Basic {user_and_password}"}}
 
 
 class Project:
@@ -65,8 +75,8 @@ class Project:
             self._sdk = Pinecone(
                 api_key=settings.api_key,
                 host=settings.host,
-                source_tag="vectorferry",
-                proxy_url=environment_proxy(settings.host),
+                source_tag=_SOURCE_TAG,
+                **_proxy_settings(settings.host),
             )
         self._pool = ThreadPoolExecutor(settings.limits.concurrency, thread_name_prefix="pinecone-write")
         self._writers: dict[str, IndexWriter] = {}
@@ -112,9 +122,11 @@ class Project:
     def reader(self, row: IndexRow) -> IndexReader:
         """What reads from this index; the same one each time, as long as it stays where it is."""
         if row.host not in self._readers:
-            address = index_address(row.host, self._settings.host)
-            with translated(f"opening the index {row.name}", self._settings.api_key):
-                self._readers[row.host] = IndexReader(row, self._sdk.index(host=address), self._settings.api_key)
+            address, key = index_address(row.host, self._settings.host), self._settings.api_key
+            with translated(f"opening the index {row.name}", key):
+                # Not by `Pinecone.index`, which takes the control plane's proxy along: NO_PROXY may name either alone.
+                sdk = Index(host=address, api_key=key, source_tag=_SOURCE_TAG, **_proxy_settings(address))
+            self._readers[row.host] = IndexReader(row, sdk, key)
         return self._readers[row.host]
 
     def close(self) -> None:

@@ -27,6 +27,7 @@ from vectorferry.connector.http import (
     Meaning,
     Unpacker,
     can_travel,
+    environment_proxy,
     in_words,
     meaning_of,
     server_message,
@@ -143,14 +144,16 @@ class Requests:
                 base_url=url,
                 headers=_headers(api_key),
                 timeout=httpx.Timeout(limits.timeout, connect=min(limits.timeout, _SECONDS_TO_CONNECT)),
-                limits=httpx.Limits(
-                    max_connections=None,
-                    max_keepalive_connections=limits.concurrency + 1,
-                    keepalive_expiry=_SECONDS_KEPT,
+                transport=httpx.HTTPTransport(
+                    limits=httpx.Limits(
+                        max_connections=None,
+                        max_keepalive_connections=limits.concurrency + 1,
+                        keepalive_expiry=_SECONDS_KEPT,
+                    ),
+                    proxy=environment_proxy(url),
                 ),
                 follow_redirects=False,
-                # A proxy sees everything of a request that is not encrypted, the key too.
-                trust_env=url.startswith("https:"),
+                trust_env=False,
             )
 
     def post(self, write: Write, body: Body, records: int) -> Verdict:

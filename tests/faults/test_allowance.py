@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 import psycopg
 import pytest
@@ -160,18 +162,31 @@ async def test_a_reader_may_not_borrow_and_a_default_does_not_forbid_it(
         connection.execute(f"DROP OWNED BY {schema}_reader; DROP ROLE {schema}_reader".encode())
 
 
-@pytest.mark.parametrize("per_minute", family([1, 60, 600]))
 async def test_a_clock_that_was_set_back_keeps_nobody_waiting(
-    postgres_url: str, connection: Connection, schema: str, per_minute: int
+    postgres_url: str, connection: Connection, schema: str
 ) -> None:
     destination = PgvectorDestination(schema, postgres_url)
     destination.prepare(SchemaMapping())
-    allowance, interval = destination.allowance(), 60 / per_minute
-    await allowance.borrow(ACCOUNT, "", 1, interval)
-    ahead = f"UPDATE {schema}._sync_limits SET next_at = next_at + interval '1 hour'"
-    connection.execute(ahead.encode())
-    assert (await allowance.borrow(ACCOUNT, "", 1, interval)).wait == 0
-    assert 0 < (await allowance.borrow(ACCOUNT, "", 1, interval)).wait <= interval
+    allowance = destination.allowance()
+    ahead = f"UPDATE {schema}._sync_limits SET next_at = next_at + {{0}}, told_at = told_at + {{0}}"
+    for hold in (False, True):
+        await allowance.borrow(ACCOUNT, "", 1, 60.0)
+        connection.execute(ahead.format("interval '1 hour'").encode())
+        if hold:  # which is written by the new clock, and must not make the old one's loan count again
+            await allowance.hold(ACCOUNT, "", 0.001)
+        assert (await allowance.borrow(ACCOUNT, "", 1, 60.0)).wait == 0
+        assert 0 < (await allowance.borrow(ACCOUNT, "", 1, 60.0)).wait <= 60
+    destination.close()
+
+
+async def test_a_slow_limit_is_kept_however_many_wait(postgres_url: str, schema: str) -> None:
+    """Four processes with eight requests each at one a minute, and the next ones: each gets a minute of its own."""
+    destination = PgvectorDestination(schema, postgres_url)
+    destination.prepare(SchemaMapping())
+    allowance, loans = destination.allowance(), []
+    for together in (8, 8, 8, 8, 1):
+        loans += await asyncio.gather(*(allowance.borrow(ACCOUNT, "", 1, 60.0) for _ in range(together)))
+    assert sorted(round(loan.wait / 60) for loan in loans) == [*range(33)]
     destination.close()
 
 
@@ -217,3 +232,37 @@ def test_whatever_lists_or_reads_borrows(
     command(parsed)
     assert sandbox.requests.total > 0
     assert seconds(connection, schema, "next_at") - float(began) >= sandbox.requests.total / RATE
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    family(
+        [
+            (run_verify, "default_transaction_read_only=on"),
+            (run_plan, "default_transaction_read_only=on"),
+            (run_plan, "role={}_reader"),
+        ]
+    ),
+)
+def test_a_reader_who_may_not_borrow_goes_on_alone_without_a_word(
+    command: Callable[[SyncSettings], object],
+    option: str,
+    settings: dict[str, Any],
+    connection: Connection,
+    schema: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Somebody who may only select, and somebody who may write, but not by an operator's default."""
+    run_sync(parse_settings(settings, "test"))
+    reader, tables = f"{schema}_reader", f"ALL TABLES IN SCHEMA {schema}"
+    connection.execute(f"TRUNCATE {schema}._sync_limits; CREATE ROLE {reader}".encode())
+    connection.execute(f"GRANT USAGE ON SCHEMA {schema} TO {reader}; GRANT SELECT ON {tables} TO {reader}".encode())
+    try:
+        (destination,) = settings["destinations"]
+        options = quote(f"-c {option.format(schema)}")
+        destination["url"] += f"{'&' if '?' in destination['url'] else '?'}options={options}"
+        command(parse_settings(settings, "test"))
+        assert [record.message for record in caplog.records if record.levelname == "WARNING"] == []
+        assert connection.execute(f"SELECT * FROM {schema}._sync_limits".encode()).fetchall() == []
+    finally:
+        connection.execute(f"DROP OWNED BY {schema}_reader; DROP ROLE {schema}_reader".encode())

@@ -13,13 +13,16 @@ from urllib.parse import quote, quote_plus
 import psycopg
 from psycopg import sql
 
-__all__ = ["DATABASE", "PINECONE", "SECRETS", "SOURCE", "WORD", "leaks", "stored", "written"]
+__all__ = ["DATABASE", "PINECONE", "PROXY", "SECRETS", "SOURCE", "WORD", "leaks", "stored", "written"]
 
 SOURCE: Final = "sk_canary/7f3a+9c&41"
 """Of the source. It looks different in an address, in JSON and in HTML."""
 
 PINECONE: Final = 'pcsk_canary"51+d0/8e'
 DATABASE: Final = "pw canary@62:ä/%b7"
+
+PROXY: Final = "px-9d2f-harbour"
+"""Nothing of it is in a key: what looks like a part of one is blotted out anyway."""
 
 WORD: Final = "tlk_canary8E2b7f3a9c41d0"
 """One that could be a name, too: of a key in a file, or of an environment variable."""
@@ -28,6 +31,7 @@ SECRETS: Final = {
     "the source's key": SOURCE,
     "Pinecone's key": PINECONE,
     "the database's password": DATABASE,
+    "a proxy's password": PROXY,
     "a key in the wrong place": WORD,
 }
 

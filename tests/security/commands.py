@@ -17,7 +17,7 @@ import yaml
 
 from ..forking import Forked
 from ..waiting import PATIENCE
-from .canary import DATABASE, PINECONE, SOURCE, WORD
+from .canary import DATABASE, PINECONE, PROXY, SOURCE, WORD
 
 __all__ = ["Process", "World", "run_everything", "run_some"]
 
@@ -172,6 +172,11 @@ def _failing(world: World) -> Iterator[_Command]:
     for name, address in (("refused", world.refusing), ("unusable", f"postgresql://ferry:{DATABASE}@127.0.0.1/media")):
         environ = TRACEBACKS | {"CANARY_DATABASE": address}
         yield _Command(f"a password that is {name}", ("sync",), config, 1 if name == "refused" else 2, environ)
+    for end, expected in (("source", 2), ("pinecone", 1)):  # without Pinecone, the sync goes on into Postgres
+        config = yaml.safe_dump(world.settings("t_failing", **{end: "https://127.0.0.1:1"}))
+        for cut in "#/":  # a password that was not percent-encoded
+            environ = TRACEBACKS | {"https_proxy": f"http://ferry:{PROXY}{cut}x@127.0.0.1", "no_proxy": ""}
+            yield _Command(f"a {end} behind a proxy with {ord(cut)}", ("sync",), config, expected, environ)
 
 
 def _mistaken() -> Iterator[_Command]:

@@ -191,8 +191,10 @@ class DryDestination(Destination):
     def prepare(self, mapping: SchemaMapping) -> None:
         """Ask what would be made."""
         self._outlook = self._inner.planned(mapping)
-        if self._outlook.averages:  # who has stored something has an allowance to borrow from
-            self.capabilities |= self._inner.capabilities & {Capability.ALLOWANCE}
+        allowance = self._inner.capabilities & {Capability.ALLOWANCE}
+        # Who has stored something has an allowance to borrow from.
+        if allowance and self._outlook.averages and self._inner.reading_allowance():
+            self.capabilities |= allowance
 
     def allowance(self) -> Allowance:
         """The destination's own."""

@@ -152,10 +152,10 @@ async def verify(  # noqa: PLR0913 - every choice that a check leaves open
 
 
 async def _share_limits(check: Check) -> None:
-    """As a sync does."""
+    """As a sync does, where whoever checks may borrow."""
     for reader in check.readers:
-        if reader.can(Capability.ALLOWANCE):
-            check.source.share(await reader.run(reader.destination.allowance))
+        if reader.can(Capability.ALLOWANCE) and (allowance := await reader.run(reader.destination.reading_allowance)):
+            check.source.share(allowance)
             return
 
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import traceback
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from json import dumps
 from urllib.parse import quote
@@ -19,6 +19,7 @@ from pydantic import SecretStr
 
 from tests.connector.http.serving import KEY, client_for, in_turn, json, serving
 from tests.examples import family
+from tests.urls import PROXY_SECRETS, UNUSABLE_PROXIES, set_proxies
 from vectorferry.connector._model._json import parse_json
 from vectorferry.connector.http import ApiClient, ForbiddenError, RetryPolicy
 from vectorferry.connector.http._errors import without_key
@@ -119,12 +120,14 @@ async def test_what_a_proxy_refuses_is_not_laid_to_the_service(
     assert b64encode("usér:€".encode()) in heard[0]
 
 
-@pytest.mark.parametrize("proxy", ["gopher://127.0.0.1:70", "socks5://127.0.0.1:1080"])
-async def test_unusable_proxy_settings_are_named(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
-    monkeypatch.setenv("HTTPS_PROXY", proxy)
+@pytest.mark.parametrize("variable", family(["HTTPS_PROXY", "ALL_PROXY"]))
+@pytest.mark.parametrize("proxy", ["gopher://127.0.0.1:70", "socks5://127.0.0.1:1080", *UNUSABLE_PROXIES])
+async def test_unusable_proxy_settings_are_named(monkeypatch: pytest.MonkeyPatch, proxy: str, variable: str) -> None:
+    set_proxies(monkeypatch, **{variable: proxy})
     client = client_for("https://127.0.0.1")
-    with pytest.raises(ConfigurationError, match="HTTPS_PROXY"):
+    with pytest.raises(ConfigurationError, match=variable) as caught:
         await client.request("GET", "/thing", decode=parse_json)
+    assert_silent(caught.value, client, [KEY, *PROXY_SECRETS])
 
 
 def _echo(status: int) -> Callable[[web.Request], web.Response]:
@@ -241,10 +244,11 @@ async def test_too_large_answers_do_not_bring_it_either() -> None:
     assert_silent(caught.value, client)
 
 
-def assert_silent(error: VectorferryError, client: ApiClient) -> None:
+def assert_silent(error: VectorferryError, client: ApiClient, secrets: Sequence[str] = (KEY,)) -> None:
     """Neither the error as anybody may print it, nor an exception behind it that holds the request."""
     printed = "".join(traceback.format_exception(error))
-    assert KEY not in printed + repr(error) + repr(client) + repr(vars(error)) + repr(client._settings)
+    shown = printed + repr(error) + repr(client) + repr(vars(error)) + repr(client._settings)
+    assert [secret for secret in secrets if secret in shown] == []
     assert isinstance(error.__context__, VectorferryError | None)
     assert isinstance(error.__cause__, VectorferryError | None)
 

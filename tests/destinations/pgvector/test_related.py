@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import psycopg
 import pytest
 
 from vectorferry.connector._model._rows import hash_row
-from vectorferry.connector.plugin import ConfigurationError, RelatedRow, RelatedTable
+from vectorferry.connector.plugin import ConfigurationError, RelatedRow, RelatedTable, SchemaMapping
 from vectorferry.destinations import PgvectorDestination
 
+from ...examples import family
 from .conftest import Prepared
 
 PEOPLE = RelatedTable(name="people", key="id", columns={"id": "text", "name": "text", "tags": "jsonb"})
@@ -73,6 +75,21 @@ def test_a_dropped_table_is_made_again(prepared: Prepared, sql: Sql) -> None:
     again = prepared({})
     assert (again.related_hashes(PEOPLE), again.status().related) == ({}, {})
     assert again.replace_related(PEOPLE, [person("a")], complete=True).inserted == 1
+
+
+@pytest.mark.parametrize("column", family(["id", "row_hash"]))
+def test_without_its_key_a_table_has_to_be_dropped(prepared: Prepared, sql: Sql, column: str) -> None:
+    destination, rows = prepared({}), [person("a"), person("b")]
+    destination.replace_related(PEOPLE, rows, complete=True)
+    sql.execute(f"ALTER TABLE people DROP COLUMN {column}".encode())
+    refused = rf"people has lost its column {column}\..*next sync makes it anew: (.*;)"
+    replacing = partial(destination.replace_related, rows=rows, complete=True)
+    for ask in (destination.planned(SchemaMapping()).related_hashes, destination.related_hashes, replacing):
+        with pytest.raises(ConfigurationError, match=refused) as caught:
+            ask(PEOPLE)
+    (advice,) = re.findall(refused, str(caught.value))
+    sql.execute(advice.encode())
+    assert prepared({}).replace_related(PEOPLE, rows, complete=True).inserted == 2
 
 
 def test_a_row_that_somebody_has_changed_is_written_again(destination: PgvectorDestination, sql: Sql) -> None:

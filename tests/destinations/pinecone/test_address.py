@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import socket
 import ssl
+import traceback
+from base64 import b64encode
 from contextlib import closing, suppress
 from pathlib import Path
 from threading import Thread
 
+import httpcore
+import httpx
 import psycopg
 import pytest
 
-from vectorferry.connector.plugin import DestinationError, Modality, RetryableError, SearchQuery
+from vectorferry.connector.http import environment_proxy
+from vectorferry.connector.plugin import ConfigurationError, DestinationError, Modality, RetryableError, SearchQuery
 from vectorferry.connector.sandbox import Sandbox
 from vectorferry.destinations.pinecone._bodies import Body, Envelope
 from vectorferry.destinations.pinecone._errors import index_address
-from vectorferry.destinations.pinecone._project import Project, ProjectSettings, environment_proxy
+from vectorferry.destinations.pinecone._manifest_tables import IndexRow
+from vectorferry.destinations.pinecone._project import Project, ProjectSettings
 from vectorferry.destinations.pinecone._requests import Requests, Write, WriterLimits
 
 from ...builders import asset, batch, feature
 from ...certificates import self_signed_context
 from ...pinecone import pinecone_destination
+from ...urls import PROXY_SECRETS, UNUSABLE_PROXIES, set_proxies
 from .conftest import Open
 
 NOTHING = Envelope(b"{", b"}", 1)
@@ -105,12 +112,12 @@ def test_the_project_is_asked_by_way_of_the_proxy_of_the_environment(monkeypatch
     heard: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
         Thread(target=_refuse, args=(listener, heard), daemon=True).start()
-        _set_proxies(monkeypatch, HTTPS_PROXY=f"http://127.0.0.1:{listener.getsockname()[1]}")
-        project = Project(ProjectSettings("pc-key", CLOUD, "media", "aws", "us-east-1", WriterLimits()))
-        with closing(project), pytest.raises(RetryableError, match="403"):
+        set_proxies(monkeypatch, HTTPS_PROXY=f"http://us%C3%A9r:p@127.0.0.1:{listener.getsockname()[1]}")
+        with closing(_project()) as project, pytest.raises(RetryableError, match="403"):
             project.indexes(())
         listener.shutdown(socket.SHUT_RDWR)
     assert heard[0].startswith(b"CONNECT api.pinecone.io:443 ")
+    assert b64encode("usér:p".encode()) in heard[0]
     assert b"pc-key" not in b"".join(heard)
 
 
@@ -119,24 +126,50 @@ def test_the_project_is_asked_by_way_of_the_proxy_of_the_environment(monkeypatch
     [
         (CLOUD, {}, None),
         (CLOUD, {"ALL_PROXY": "10.0.0.1:3128"}, "http://10.0.0.1:3128"),
-        (CLOUD, {"ALL_PROXY": "http://all", "HTTPS_PROXY": "http://u:p@https"}, "http://u:p@https"),
+        (CLOUD, {"ALL_PROXY": "http://all", "HTTPS_PROXY": "http://u:p@https"}, "http://https"),
         (CLOUD, {"HTTPS_PROXY": "http://proxy", "NO_PROXY": "localhost,.pinecone.io"}, None),
+        (CLOUD, {"HTTPS_PROXY": "http://proxy", "NO_PROXY": "pinecone.io:8443"}, "http://proxy"),
+        ("https://[::1]:8443", {"HTTPS_PROXY": "http://proxy", "NO_PROXY": "::1"}, None),
         ("http://127.0.0.1:9", {"HTTP_PROXY": "http://proxy", "ALL_PROXY": "http://proxy"}, None),
     ],
 )
 def test_a_proxy_is_for_encrypted_requests(
     monkeypatch: pytest.MonkeyPatch, url: str, variables: dict[str, str], proxy: str | None
 ) -> None:
-    _set_proxies(monkeypatch, **variables)
-    assert environment_proxy(url) == proxy
+    set_proxies(monkeypatch, **variables)
+    environment = environment_proxy(url)
+    assert (environment and str(environment.url)) == proxy
+    assert environment is None or environment.raw_auth == ((b"u", b"p") if "u:p" in str(variables) else None)
 
 
-def _set_proxies(monkeypatch: pytest.MonkeyPatch, **variables: str) -> None:
-    for name in ("ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
+@pytest.mark.parametrize("proxy", ["gopher://127.0.0.1:70", "socks5://127.0.0.1:1080", *UNUSABLE_PROXIES])
+def test_no_part_of_a_proxys_password_is_shown(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+    set_proxies(monkeypatch, HTTPS_PROXY=proxy)
+    for opening in (_project, lambda: Requests(CLOUD, "pc-key", WriterLimits())):
+        with pytest.raises(ConfigurationError, match="HTTPS_PROXY") as caught:
+            opening()
+        printed = "".join(traceback.format_exception(caught.value)) + repr(caught.value.__context__)
+        assert [secret for secret in PROXY_SECRETS if secret in printed] == []
+
+
+@pytest.mark.parametrize("exempt", ["api.pinecone.io", ".svc.aped-1.pinecone.io"])
+def test_each_host_is_asked_by_the_way_that_the_environment_names_for_it(
+    monkeypatch: pytest.MonkeyPatch, exempt: str
+) -> None:
+    set_proxies(monkeypatch, HTTPS_PROXY="http://ferry-user:ferry-pass@proxy.example:3128", NO_PROXY=exempt)
+    row = IndexRow("m", "text", 8, "cosine", "m.svc.aped-1.pinecone.io")
+    with closing(_project()) as project:
+        control_plane, index = project._sdk._config, project.reader(row)._sdk._config
+        writer = project.writer(row)._requests._client._transport_for_url(httpx.URL(f"https://{row.host}/"))
+    by_proxy = {"api.pinecone.io": (False, True), ".svc.aped-1.pinecone.io": (True, False)}[exempt]
+    assert (bool(control_plane.proxy_url), bool(index.proxy_url)) == by_proxy
+    assert isinstance(writer, httpx.HTTPTransport)
+    assert isinstance(writer._pool, httpcore.HTTPProxy) == by_proxy[1]
+    assert "ferry-pass" not in repr(control_plane) + repr(index)
+
+
+def _project() -> Project:
+    return Project(ProjectSettings("pc-key", CLOUD, "media", "aws", "us-east-1", WriterLimits()))
 
 
 def _refuse(listener: socket.socket, heard: list[bytes]) -> None:

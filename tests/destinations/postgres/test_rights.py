@@ -125,6 +125,7 @@ def test_a_standby_is_read_only(passable_path: Path) -> None:
         assert "is read-only: it is a standby.\nUse an address that can be written to" in refusal(server.url)
         with closing(PgvectorDestination("media", server.url)) as destination:
             assert destination.status().assets == {}
+            assert destination.reading_allowance() is None
 
 
 @pytest.mark.long
