@@ -24,7 +24,7 @@ from vectorferry.destinations import PgvectorDestination
 from ..connector.worlds import asset, assets, feature
 from ..examples import family
 from ..tables import differences
-from ..waiting import PATIENCE
+from ..waiting import PATIENCE, happened
 
 ASSETS = FIRST + 60
 ODD = FIRST + 30
@@ -34,10 +34,13 @@ New = Callable[[], Destination]
 
 
 class Odd(MemorySource):
-    """Assets of which some cannot be read, or only in part. Waits before what is shared until `go_on` is set."""
+    """Assets of which some cannot be read, or only in part. Waits after so many, before what is shared, until `go_on`
+    is set."""
 
-    def __init__(self) -> None:
+    def __init__(self, waits_after: int = FIRST) -> None:
         super().__init__({"ads": changed_assets()})
+        self.waits_after = waits_after
+        self.waits = asyncio.Event()
         self.go_on = asyncio.Event()
         self.read = asyncio.Event()
         self.failure: Exception | None = None
@@ -46,7 +49,8 @@ class Odd(MemorySource):
         number = 0
         async for listing in listings:
             number += 1
-            if number > FIRST:
+            if number > self.waits_after:
+                self.waits.set()
                 await self.go_on.wait()
                 if self.failure:
                     raise self.failure
@@ -187,3 +191,49 @@ async def test_nothing_is_deleted_when_a_shard_is_not_done(stores: Callable[[], 
     store = new()
     store.prepare(SchemaMapping())
     assert len(list(store.asset_ids("ads"))) == ASSETS
+
+
+NOT_GIVEN = """
+CREATE SEQUENCE {schema}.attempts;
+CREATE FUNCTION {schema}.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    PERFORM nextval('{schema}.attempts'); RAISE EXCEPTION 'refused' USING ERRCODE = '{state}'; END $$;
+CREATE TRIGGER refuse BEFORE UPDATE ON {schema}._sync_shards FOR EACH ROW
+    WHEN (NEW.assets < OLD.assets) EXECUTE FUNCTION {schema}.refuse();
+"""
+"""No shard can be made smaller; how often that was tried, no rollback undoes."""
+
+
+@pytest.mark.parametrize("state", family(["53100", "40001"]))
+async def test_what_cannot_be_given_away_is_read_by_whoever_has_it(
+    state: str, postgres_url: str, new_schema: Callable[[], str]
+) -> None:
+    """Whether the server's answer is final or worth another attempt. Red where it is given away before the book says
+    so: nobody reads it then, and the run is complete all the same."""
+    schema = new_schema()
+    with ExitStack() as stack:
+        connection = stack.enter_context(psycopg.connect(postgres_url, autocommit=True))
+        own, helpers = (stack.enter_context(closing(PgvectorDestination(schema, postgres_url))) for _ in range(2))
+        await sync(MemorySource({"ads": assets(ASSETS)}), [own], name="media")
+        connection.execute(NOT_GIVEN.format(schema=schema, state=state).encode())
+        source, helper = Odd(), Odd(waits_after=1)
+        joined = asyncio.create_task(join(helper, [helpers], JoinOptions(wait=PATIENCE)))
+        run = asyncio.create_task(sync(source, [own], SyncOptions(workers=1, lease=3), name="media"))
+        await asyncio.wait_for(helper.waits.wait(), PATIENCE)
+        source.go_on.set()  # it reads all the rest, and asks for half of what the helper has
+        attempted = f"SELECT is_called FROM {schema}.attempts"
+        await happened(lambda: connection.execute(attempted.encode()).fetchone() == (True,))
+        helper.go_on.set()
+        await run
+        joined.cancel()
+        await asyncio.gather(joined, return_exceptions=True)
+        old = f"SELECT asset_id FROM {schema}.assets WHERE metadata ->> 'version' = '1' ORDER BY 1"
+        assert connection.execute(old.encode()).fetchall() == [(name(ODD + each),) for each in range(3)]
+
+
+async def test_a_source_that_fails_before_anything_is_shared_says_so(stores: Callable[[], New]) -> None:
+    """Red where what was never shared is given back."""
+    source = Odd(waits_after=0)
+    source.failure = SourceError("the service is down")
+    source.go_on.set()
+    with pytest.raises(SourceError, match="the service is down"):
+        await sync(source, [stores()()], SyncOptions(workers=1), name="media")
