@@ -230,6 +230,8 @@ class Sharing:
             yield self._ahead.popleft()
 
     async def _begin(self, seconds: float) -> SharedRun:
+        for lane in self._job.lanes:
+            lane.holds_nothing = False  # from now on others write there too
         if [board.name for board in self._boards] != [lane.name for lane in self._job.alive]:
             await self.close()  # a destination has failed since
             self._boards.extend(await boards_of(self._job.alive))
