@@ -345,7 +345,7 @@ class PostgresShardBook(ShardBook):
                 return False
             return connection.execute(highest).one_or_none() is not None
 
-    def renew(self, collection: str, run_id: str, owner: str, unread: Mapping[int, int]) -> Sequence[int]:
+    def renew(self, collection: str, run_id: str, owner: str, remaining: Mapping[int, int]) -> Sequence[int]:
         """All of them in one statement."""
         runs, shards = self._tables.runs, self._tables.shards
         mine = (self._tables.of_run(collection, run_id), shards.c.owner == owner, shards.c.state == "claimed")
@@ -354,7 +354,7 @@ class PostgresShardBook(ShardBook):
         renewed = (
             update(shards)
             .where(self._tables.of_run(collection, run_id), shards.c.number == locked.c.number)
-            .values(lease_until=_from_now(lease), unread=_by_number(shards, unread))
+            .values(lease_until=_from_now(lease), unread=_by_number(shards, remaining))
             .returning(shards.c.number, shards.c.asked)
         )
         with self._transaction() as connection:
@@ -495,8 +495,8 @@ def _alive(runs: Table) -> ColumnElement[bool]:
     return runs.c.lease_until >= func.clock_timestamp()
 
 
-def _by_number(shards: Table, unread: Mapping[int, int]) -> ColumnElement[Any]:
-    return case(unread, value=shards.c.number, else_=shards.c.unread) if unread else shards.c.unread
+def _by_number(shards: Table, remaining: Mapping[int, int]) -> ColumnElement[Any]:
+    return case(remaining, value=shards.c.number, else_=shards.c.unread) if remaining else shards.c.unread
 
 
 def _seconds(interval: ColumnElement[Any]) -> ColumnElement[Any]:

@@ -30,6 +30,9 @@ ASSETS = FIRST + 60
 ODD = FIRST + 30
 """Here begin the assets that something is the matter with."""
 
+UNCHANGED = ASSETS - FIRST - 5
+"""So many of the first ones, where enough of the others are not for them to be shared."""
+
 New = Callable[[], Destination]
 
 
@@ -67,6 +70,28 @@ class Odd(MemorySource):
         if asset_id == name(ODD + 2):
             return None
         return self.assets[collection][asset_id]
+
+
+class Healing(MemorySource):
+    """Calls something when it is listed; one asset that is changed cannot be read at first."""
+
+    def __init__(self, assets: Mapping[str, Sequence[Asset]], when_listed: Callable[[], object]) -> None:
+        super().__init__(assets)
+        self.healed = False
+        self._when_listed = when_listed
+
+    async def scan(self, collection: str) -> AsyncIterator[Listing]:
+        self._when_listed()
+        async for listing in super().scan(collection):
+            yield listing
+
+    async def pull(self, collection: str, listings: AsyncIterable[Listing]) -> AsyncIterator[Asset | Rejected]:
+        async for item in super().pull(collection, listings):
+            if item.asset_id == name(UNCHANGED) and not self.healed:
+                self.healed = True
+                yield Rejected(item.asset_id, Reason.UNREADABLE, "503")
+            else:
+                yield item
 
 
 def name(number: int) -> str:
@@ -173,6 +198,8 @@ async def test_one_destination_that_goes_down_leaves_the_other_complete(
         ads, alone = summary.collections["ads"], Odd()
         alone.go_on.set()
         assert (ads.complete, ads.listed, ads.unread) == (True, len(changed_assets()), [name(ODD)])
+        counts = summary.destinations[up].by_collection["ads"].assets
+        assert counts.inserted + counts.updated + counts.unchanged == len(changed_assets()) - 3
         assert f"{down} failed, and with it what was shared: {up} got the rest from here" in (ads.note or "")
         expected = new_schema()
         with closing(PgvectorDestination(expected, postgres_url)) as other:
@@ -237,3 +264,34 @@ async def test_a_source_that_fails_before_anything_is_shared_says_so(stores: Cal
     source.go_on.set()
     with pytest.raises(SourceError, match="the service is down"):
         await sync(source, [stores()()], SyncOptions(workers=1), name="media")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("down", ["first", "second"])
+async def test_a_destination_that_cannot_take_shards_costs_the_other_nothing(
+    down: str, postgres_url: str, new_schema: Callable[[], str]
+) -> None:
+    """What connections it has already go on; only that of its shards is refused. What is listed again for it is counted
+    once, and what could be read then is not unread."""
+    schema, database, up = new_schema(), f"{new_schema()}_full", {"first": "second", "second": "first"}[down]
+    urls = {down: conninfo.make_conninfo(postgres_url, dbname=database), up: postgres_url}
+    with psycopg.connect(postgres_url, autocommit=True) as connection, ExitStack() as stack:
+        connection.execute(f"CREATE DATABASE {database}".encode())
+        stack.callback(connection.execute, f"DROP DATABASE {database} WITH (FORCE)".encode())
+        own = [
+            stack.enter_context(closing(PgvectorDestination(schema, urls[name], name=name)))
+            for name in ("first", "second")
+        ]
+        await sync(MemorySource({"ads": assets(ASSETS)}), own, name="media")
+        refusing = f"ALTER DATABASE {database} ALLOW_CONNECTIONS false".encode()
+        changed = [*assets(UNCHANGED), *assets(ASSETS, version=2)[UNCHANGED:]]
+        source = Healing({"ads": changed}, lambda: connection.execute(refusing))
+        summary = await sync(source, own, SyncOptions(workers=1), name="media")
+        assert (bool(summary.destinations[down].error), summary.destinations[up].error) == (True, None)
+        ads, counts = summary.collections["ads"], summary.destinations[up].by_collection["ads"]
+        assert (ads.error, ads.unread, source.healed) == (None, [], True)
+        assert (ads.listed, ads.unchanged, ads.pulled) == (ASSETS, UNCHANGED, ASSETS - UNCHANGED)
+        assert (counts.assets.updated, counts.assets.unchanged) == (ASSETS - UNCHANGED, UNCHANGED)
+        assert {(each.updated, each.unchanged) for each in counts.features.values()} == {
+            (each * (ASSETS - UNCHANGED), each * UNCHANGED) for each in range(3)
+        }

@@ -68,11 +68,19 @@ class Board:
 
 
 async def boards_of(lanes: Sequence[Lane]) -> list[Board]:
-    """Those of these destinations, in their order. Raises `NotSupportedError` where one has none."""
+    """Those of these destinations, in their order. Raises `NotSupportedError` where one has none, and `BookLostError`
+    where one cannot be opened."""
     for lane in lanes:
         if not lane.can(Capability.SHARDS):
             raise Capability.SHARDS.missing(lane.name)
-    return [Board(lane.name, await lane.ask(lane.destination.shard_book)) for lane in lanes]
+    boards: list[Board] = []
+    for lane in lanes:
+        try:
+            boards.append(Board(lane.name, await lane.ask(lane.destination.shard_book)))
+        except DestinationError as error:
+            await asyncio.gather(*(board.close() for board in boards))
+            raise BookLostError(lane.name, error) from error
+    return boards
 
 
 def worker_name(name: str | None = None) -> str:
