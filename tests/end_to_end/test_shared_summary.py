@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
-from typing import Any
+from itertools import product
+from typing import Any, NoReturn
 
 import numpy as np
 import psycopg
@@ -266,24 +267,28 @@ async def test_a_source_that_fails_before_anything_is_shared_says_so(stores: Cal
         await sync(source, [stores()()], SyncOptions(workers=1), name="media")
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("down", ["first", "second"])
+class Shut(PgvectorDestination):
+    """Its shards cannot be opened."""
+
+    def shard_book(self) -> NoReturn:
+        raise DestinationError("shut")
+
+
+@pytest.mark.parametrize(("down", "is_shut"), family(product(["second", "first"], [True, False])))
 async def test_a_destination_that_cannot_take_shards_costs_the_other_nothing(
-    down: str, postgres_url: str, new_schema: Callable[[], str]
+    down: str, is_shut: bool, postgres_url: str, new_schema: Callable[[], str]
 ) -> None:
-    """What connections it has already go on; only that of its shards is refused. What is listed again for it is counted
-    once, and what could be read then is not unread."""
+    """Neither where they cannot be opened, nor where their connection is refused and the others go on. What is listed
+    again for it is counted once, and what could be read then is not unread."""
     schema, database, up = new_schema(), f"{new_schema()}_full", {"first": "second", "second": "first"}[down]
     urls = {down: conninfo.make_conninfo(postgres_url, dbname=database), up: postgres_url}
     with psycopg.connect(postgres_url, autocommit=True) as connection, ExitStack() as stack:
         connection.execute(f"CREATE DATABASE {database}".encode())
         stack.callback(connection.execute, f"DROP DATABASE {database} WITH (FORCE)".encode())
-        own = [
-            stack.enter_context(closing(PgvectorDestination(schema, urls[name], name=name)))
-            for name in ("first", "second")
-        ]
+        kinds = {down: Shut if is_shut else PgvectorDestination, up: PgvectorDestination}
+        own = [stack.enter_context(closing(kinds[each](schema, urls[each], name=each))) for each in ("first", "second")]
         await sync(MemorySource({"ads": assets(ASSETS)}), own, name="media")
-        refusing = f"ALTER DATABASE {database} ALLOW_CONNECTIONS false".encode()
+        refusing = f"ALTER DATABASE {database} ALLOW_CONNECTIONS {is_shut}".encode()
         changed = [*assets(UNCHANGED), *assets(ASSETS, version=2)[UNCHANGED:]]
         source = Healing({"ads": changed}, lambda: connection.execute(refusing))
         summary = await sync(source, own, SyncOptions(workers=1), name="media")
