@@ -53,7 +53,7 @@ class ShardResult:
 
 @dataclass(frozen=True, slots=True)
 class ShardStatus:
-    """One shard as somebody sees it who looks on. `assets` are those that were listed in it; `unread` is how many
+    """One shard as somebody sees it who looks on. `assets` are those that were listed in it; `remaining` is how many
     of these were not asked for when its owner was last heard of. Seconds are the server's: since it was claimed
     (until it was done), and until its lease runs out."""
 
@@ -64,7 +64,7 @@ class ShardStatus:
     owner: str
     token: int
     assets: int
-    unread: int
+    remaining: int
     seconds: float | None = None
     lease_seconds: float | None = None
     ended_seconds_ago: float | None = None
@@ -128,9 +128,9 @@ class ShardBook(ABC):
         the `previous` worker was writing here."""
 
     @abstractmethod
-    def renew(self, collection: str, run_id: str, owner: str, unread: Mapping[int, int]) -> Sequence[int]:
-        """Renew the lease on a worker's shards; `unread` says by number of shard how many assets it has not asked for.
-        The numbers of those of which another worker asks for some."""
+    def renew(self, collection: str, run_id: str, owner: str, remaining: Mapping[int, int]) -> Sequence[int]:
+        """Renew the lease on a worker's shards; `remaining` says by number of shard how many assets it has not asked
+        for. The numbers of those of which another worker asks for some."""
 
     @abstractmethod
     def ask_for_share(self, collection: str, run_id: str) -> bool:

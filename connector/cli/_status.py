@@ -225,7 +225,7 @@ def _fleet_line(fleet: Fleet) -> str:
 
 
 def _fleet_table(fleet: Fleet) -> Table:
-    numbers = ("shards", "assets", "a second", "unread")
+    numbers = ("shards", "assets", "a second", "remaining")
     table = make_table("worker", *numbers, "at shards", "heard of", "", numbers=numbers)
     for worker in fleet.workers:
         heard = "" if worker.lease_seconds is None else f"lease {worker.lease_seconds:,.0f} s"
@@ -234,7 +234,7 @@ def _fleet_table(fleet: Fleet) -> Table:
             f"{worker.shards:,}",
             f"{worker.assets:,}",
             f"{worker.rate:,.1f}" if worker.rate else "",
-            f"{worker.unread:,}",
+            f"{worker.remaining:,}",
             cell(", ".join(map(str, worker.at))),
             cell(heard),
             cell(worker.remark),

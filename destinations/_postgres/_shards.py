@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, TypeAlias
 
 from psycopg import sql
@@ -28,12 +29,14 @@ from sqlalchemy import (
     Integer,
     MetaData,
     PrimaryKeyConstraint,
+    ScalarSelect,
     Table,
     Text,
     and_,
     case,
     delete,
     exists,
+    false,
     func,
     inspect,
     literal,
@@ -75,6 +78,9 @@ WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_n
 AND pg_has_role(usesysid, 'USAGE')
 """)
 _END: Final = text("SELECT pg_terminate_backend(:pid)")
+
+_Lease: TypeAlias = tuple[str, int, datetime]
+"""The run, the number of a shard, and until when somebody has it."""
 
 _Begin: TypeAlias = Callable[[], AbstractContextManager[Connection]]
 
@@ -210,6 +216,8 @@ class PostgresShardBook(ShardBook):
         self._tables = tables
         with server.translated():
             self._database = Database(server.database.address, server.location)
+        self._seen_ahead: dict[_Lease, float] = {}
+        """Since when, by the clock of this machine, leases have stood that are further ahead than any can be."""
 
     def begin(self, run: SharedRun, seconds: float) -> None:
         """In a row of its own."""
@@ -277,18 +285,20 @@ class PostgresShardBook(ShardBook):
         return RunOutlook(unclaimed, claimed, listed, alive, until)
 
     def claim(self, collection: str, run_id: str, owner: str) -> Shard | None:
-        """What was left behind comes first."""
+        """What was left behind comes first; last comes what a clock that was set back has left behind."""
         runs, shards = self._tables.runs, self._tables.shards
         lease = select(runs.c.lease).where(runs.c.collection == collection).scalar_subquery()
-        of_run, lapsed = self._tables.of_run(collection, run_id), _has_lapsed(shards, lease)
+        of_run = self._tables.of_run(collection, run_id)
         alive = exists().where(runs.c.collection == collection, runs.c.run_id == run_id, _alive(runs))
         with self._transaction() as connection:
+            is_stale = self._is_stale(connection, collection, run_id, lease)
+            lapsed = and_(shards.c.state == "claimed", or_(shards.c.lease_until < func.clock_timestamp(), is_stale))
             owners = list(connection.execute(select(shards.c.owner).where(of_run, lapsed).distinct()).scalars())
         _end_transactions(self._transaction, [_name(run_id, each) for each in owners])
         chosen = (
             select(shards.c.number, shards.c.owner)
             .where(of_run, alive, or_(shards.c.state == "open", lapsed))
-            .order_by(shards.c.state, shards.c.number)
+            .order_by(case((shards.c.state == "open", 1), (is_stale, 2), else_=0), shards.c.number)
             .limit(1)
             .with_for_update(skip_locked=True)
             .cte()
@@ -335,7 +345,7 @@ class PostgresShardBook(ShardBook):
                 return False
             return connection.execute(highest).one_or_none() is not None
 
-    def renew(self, collection: str, run_id: str, owner: str, unread: Mapping[int, int]) -> Sequence[int]:
+    def renew(self, collection: str, run_id: str, owner: str, remaining: Mapping[int, int]) -> Sequence[int]:
         """All of them in one statement."""
         runs, shards = self._tables.runs, self._tables.shards
         mine = (self._tables.of_run(collection, run_id), shards.c.owner == owner, shards.c.state == "claimed")
@@ -344,7 +354,7 @@ class PostgresShardBook(ShardBook):
         renewed = (
             update(shards)
             .where(self._tables.of_run(collection, run_id), shards.c.number == locked.c.number)
-            .values(lease_until=_from_now(lease), unread=_by_number(shards, unread))
+            .values(lease_until=_from_now(lease), unread=_by_number(shards, remaining))
             .returning(shards.c.number, shards.c.asked)
         )
         with self._transaction() as connection:
@@ -418,6 +428,23 @@ class PostgresShardBook(ShardBook):
         """Close the connection."""
         self._database.close()
 
+    def _is_stale(
+        self, connection: Connection, collection: str, run_id: str, lease: ScalarSelect[Any]
+    ) -> ColumnElement[bool]:
+        """Of a lease that would run out later than any that was renewed, for the clock has been set back since: that
+        nobody has renewed it for as long as it lasts."""
+        shards = self._tables.shards
+        ahead = (shards.c.state == "claimed", shards.c.lease_until > _from_now(2 * lease))
+        leases = select(shards.c.number, shards.c.lease_until, lease)
+        rows = connection.execute(leases.where(self._tables.of_run(collection, run_id), *ahead)).all()
+        now, seen, stale = time.monotonic(), self._seen_ahead, []
+        self._seen_ahead = {}
+        for number, until, seconds in rows:
+            since = self._seen_ahead[run_id, number, until] = seen.get((run_id, number, until), now)
+            if now - since > seconds:
+                stale.append((number, until))
+        return tuple_(shards.c.number, shards.c.lease_until).in_(stale) if stale else false()
+
     def _add(self, connection: Connection, collection: str, run_id: str, listings: Sequence[Listing]) -> bool:
         runs, shards = self._tables.runs, self._tables.shards
         of_run = (runs.c.collection == collection, runs.c.run_id == run_id)
@@ -468,15 +495,8 @@ def _alive(runs: Table) -> ColumnElement[bool]:
     return runs.c.lease_until >= func.clock_timestamp()
 
 
-def _has_lapsed(shards: Table, lease: ColumnElement[Any]) -> ColumnElement[bool]:
-    """Also where it would run out later than any that was renewed: the clock has been set back since, and whoever is
-    there renews it within a second."""
-    until, now = shards.c.lease_until, func.clock_timestamp()
-    return and_(shards.c.state == "claimed", or_(until < now, until > _from_now(2 * lease)))
-
-
-def _by_number(shards: Table, unread: Mapping[int, int]) -> ColumnElement[Any]:
-    return case(unread, value=shards.c.number, else_=shards.c.unread) if unread else shards.c.unread
+def _by_number(shards: Table, remaining: Mapping[int, int]) -> ColumnElement[Any]:
+    return case(remaining, value=shards.c.number, else_=shards.c.unread) if remaining else shards.c.unread
 
 
 def _seconds(interval: ColumnElement[Any]) -> ColumnElement[Any]:

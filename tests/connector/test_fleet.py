@@ -20,7 +20,7 @@ def run(listed: bool = True) -> SharedRun:
 
 
 def shard(number: int, state: Any, owner: str = "", assets: int = 10, **more: Any) -> ShardStatus:
-    values: dict[str, Any] = {"token": 1, "unread": 0, **more}
+    values: dict[str, Any] = {"token": 1, "remaining": 0, **more}
     return ShardStatus("films", "r", number, state, owner, assets=assets, **values)
 
 
@@ -28,9 +28,9 @@ SHARDS = [
     shard(1, "counted", "a", seconds=10.0, ended_seconds_ago=10.0),
     shard(2, "done", "a", seconds=10.0, ended_seconds_ago=0.0),
     shard(3, "counted", "b", seconds=20.0, ended_seconds_ago=0.0),
-    shard(4, "claimed", "a", seconds=2.0, lease_seconds=29.0, unread=7),
-    shard(5, "claimed", "b", seconds=40.0, lease_seconds=28.0, unread=3),
-    shard(6, "claimed", "c", seconds=45.0, lease_seconds=-5.0, unread=10),
+    shard(4, "claimed", "a", seconds=2.0, lease_seconds=29.0, remaining=7),
+    shard(5, "claimed", "b", seconds=40.0, lease_seconds=28.0, remaining=3),
+    shard(6, "claimed", "c", seconds=45.0, lease_seconds=-5.0, remaining=10),
     shard(7, "open"),
 ]
 
@@ -50,7 +50,7 @@ def test_how_long_it_takes_is_not_known_before_all_is_listed_or_anything_is_done
 
 def test_stragglers_and_those_that_are_lost_are_named() -> None:
     a, b, c = fleet(run(), SHARDS).workers
-    assert (a.owner, a.shards, a.assets, a.at, a.unread, a.remark) == ("a", 2, 20, [4], 7, "")
+    assert (a.owner, a.shards, a.assets, a.at, a.remaining, a.remark) == ("a", 2, 20, [4], 7, "")
     assert a.rate == pytest.approx(1.0)
     assert (b.remark, b.lease_seconds) == ("slow with shard 5", 28.0)
     assert (c.remark, c.rate) == ("lost: others take over", None)

@@ -13,8 +13,9 @@ import pytest
 from vectorferry import ConfigurationError, SyncOptions, SyncSettings, parse_settings, run_sync
 from vectorferry.connector._engine import JoinOptions, fleets_of, list_shards, run_join
 from vectorferry.connector._engine._opening import opened
-from vectorferry.connector.sandbox import GeneratedCatalogue, Sandbox, SandboxSettings, running_sandbox
+from vectorferry.connector.sandbox import Fault, GeneratedCatalogue, Sandbox, SandboxSettings, Stall, running_sandbox
 
+from ..waiting import PATIENCE, wait_until
 from .command import Command
 
 ASSETS = 60
@@ -72,6 +73,26 @@ def test_nobody_waits_for_a_list_step_that_was_killed(settings: Settings, postgr
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         connection.execute(f"UPDATE {schema}._sync_shared SET listed = false, lease = 0.5".encode())
     assert run_join(settings(), JoinOptions(runs=[films.run_id])).assets == ASSETS
+
+
+def test_a_list_step_is_heard_of_while_the_source_keeps_it_waiting(
+    settings: Settings, sandbox: Sandbox, postgres_url: str, schema: str
+) -> None:
+    """Red where it is only when it has listed everything: workers that are faster leave for good."""
+    run_sync(settings(), SyncOptions(only=frozenset()))  # makes the tables
+    sandbox.faults.add(Fault(route="assets.list", do=Stall(seconds=PATIENCE)))
+    with psycopg.connect(postgres_url, autocommit=True) as connection, ThreadPoolExecutor(1) as step:
+        listing = step.submit(list_shards, settings(), SyncOptions(lease=1))
+        until = f"SELECT lease_until FROM {schema}._sync_shared WHERE NOT listed".encode()
+        try:
+            wait_until(lambda: connection.execute(until).fetchone())
+            first = connection.execute(until).fetchone()
+            wait_until(lambda: connection.execute(until).fetchone() != first)
+        finally:
+            sandbox.faults.clear()
+        (films,) = listing.result()
+        assert connection.execute(f"SELECT listed FROM {schema}._sync_shared".encode()).fetchone() == (True,)
+    assert (films.to_pull, films.error) == (ASSETS, None)
 
 
 def test_whoever_would_write_something_else_may_not_join(

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
-from typing import Any
+from itertools import product
+from typing import Any, NoReturn
 
 import numpy as np
 import psycopg
@@ -24,20 +25,26 @@ from vectorferry.destinations import PgvectorDestination
 from ..connector.worlds import asset, assets, feature
 from ..examples import family
 from ..tables import differences
-from ..waiting import PATIENCE
+from ..waiting import PATIENCE, happened
 
 ASSETS = FIRST + 60
 ODD = FIRST + 30
 """Here begin the assets that something is the matter with."""
 
+UNCHANGED = ASSETS - FIRST - 5
+"""So many of the first ones, where enough of the others are not for them to be shared."""
+
 New = Callable[[], Destination]
 
 
 class Odd(MemorySource):
-    """Assets of which some cannot be read, or only in part. Waits before what is shared until `go_on` is set."""
+    """Assets of which some cannot be read, or only in part. Waits after so many, before what is shared, until `go_on`
+    is set."""
 
-    def __init__(self) -> None:
+    def __init__(self, waits_after: int = FIRST) -> None:
         super().__init__({"ads": changed_assets()})
+        self.waits_after = waits_after
+        self.waits = asyncio.Event()
         self.go_on = asyncio.Event()
         self.read = asyncio.Event()
         self.failure: Exception | None = None
@@ -46,7 +53,8 @@ class Odd(MemorySource):
         number = 0
         async for listing in listings:
             number += 1
-            if number > FIRST:
+            if number > self.waits_after:
+                self.waits.set()
                 await self.go_on.wait()
                 if self.failure:
                     raise self.failure
@@ -63,6 +71,28 @@ class Odd(MemorySource):
         if asset_id == name(ODD + 2):
             return None
         return self.assets[collection][asset_id]
+
+
+class Healing(MemorySource):
+    """Calls something when it is listed; one asset that is changed cannot be read at first."""
+
+    def __init__(self, assets: Mapping[str, Sequence[Asset]], when_listed: Callable[[], object]) -> None:
+        super().__init__(assets)
+        self.healed = False
+        self._when_listed = when_listed
+
+    async def scan(self, collection: str) -> AsyncIterator[Listing]:
+        self._when_listed()
+        async for listing in super().scan(collection):
+            yield listing
+
+    async def pull(self, collection: str, listings: AsyncIterable[Listing]) -> AsyncIterator[Asset | Rejected]:
+        async for item in super().pull(collection, listings):
+            if item.asset_id == name(UNCHANGED) and not self.healed:
+                self.healed = True
+                yield Rejected(item.asset_id, Reason.UNREADABLE, "503")
+            else:
+                yield item
 
 
 def name(number: int) -> str:
@@ -169,6 +199,8 @@ async def test_one_destination_that_goes_down_leaves_the_other_complete(
         ads, alone = summary.collections["ads"], Odd()
         alone.go_on.set()
         assert (ads.complete, ads.listed, ads.unread) == (True, len(changed_assets()), [name(ODD)])
+        counts = summary.destinations[up].by_collection["ads"].assets
+        assert counts.inserted + counts.updated + counts.unchanged == len(changed_assets()) - 3
         assert f"{down} failed, and with it what was shared: {up} got the rest from here" in (ads.note or "")
         expected = new_schema()
         with closing(PgvectorDestination(expected, postgres_url)) as other:
@@ -187,3 +219,84 @@ async def test_nothing_is_deleted_when_a_shard_is_not_done(stores: Callable[[], 
     store = new()
     store.prepare(SchemaMapping())
     assert len(list(store.asset_ids("ads"))) == ASSETS
+
+
+NOT_GIVEN = """
+CREATE SEQUENCE {schema}.attempts;
+CREATE FUNCTION {schema}.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    PERFORM nextval('{schema}.attempts'); RAISE EXCEPTION 'refused' USING ERRCODE = '{state}'; END $$;
+CREATE TRIGGER refuse BEFORE UPDATE ON {schema}._sync_shards FOR EACH ROW
+    WHEN (NEW.assets < OLD.assets) EXECUTE FUNCTION {schema}.refuse();
+"""
+"""No shard can be made smaller; how often that was tried, no rollback undoes."""
+
+
+@pytest.mark.parametrize("state", family(["53100", "40001"]))
+async def test_what_cannot_be_given_away_is_read_by_whoever_has_it(
+    state: str, postgres_url: str, new_schema: Callable[[], str]
+) -> None:
+    """Whether the server's answer is final or worth another attempt. Red where it is given away before the book says
+    so: nobody reads it then, and the run is complete all the same."""
+    schema = new_schema()
+    with ExitStack() as stack:
+        connection = stack.enter_context(psycopg.connect(postgres_url, autocommit=True))
+        own, helpers = (stack.enter_context(closing(PgvectorDestination(schema, postgres_url))) for _ in range(2))
+        await sync(MemorySource({"ads": assets(ASSETS)}), [own], name="media")
+        connection.execute(NOT_GIVEN.format(schema=schema, state=state).encode())
+        source, helper = Odd(), Odd(waits_after=1)
+        joined = asyncio.create_task(join(helper, [helpers], JoinOptions(wait=PATIENCE)))
+        run = asyncio.create_task(sync(source, [own], SyncOptions(workers=1, lease=3), name="media"))
+        await asyncio.wait_for(helper.waits.wait(), PATIENCE)
+        source.go_on.set()  # it reads all the rest, and asks for half of what the helper has
+        attempted = f"SELECT is_called FROM {schema}.attempts"
+        await happened(lambda: connection.execute(attempted.encode()).fetchone() == (True,))
+        helper.go_on.set()
+        await run
+        joined.cancel()
+        await asyncio.gather(joined, return_exceptions=True)
+        old = f"SELECT asset_id FROM {schema}.assets WHERE metadata ->> 'version' = '1' ORDER BY 1"
+        assert connection.execute(old.encode()).fetchall() == [(name(ODD + each),) for each in range(3)]
+
+
+async def test_a_source_that_fails_before_anything_is_shared_says_so(stores: Callable[[], New]) -> None:
+    """Red where what was never shared is given back."""
+    source = Odd(waits_after=0)
+    source.failure = SourceError("the service is down")
+    source.go_on.set()
+    with pytest.raises(SourceError, match="the service is down"):
+        await sync(source, [stores()()], SyncOptions(workers=1), name="media")
+
+
+class Shut(PgvectorDestination):
+    """Its shards cannot be opened."""
+
+    def shard_book(self) -> NoReturn:
+        raise DestinationError("shut")
+
+
+@pytest.mark.parametrize(("down", "is_shut"), family(product(["second", "first"], [True, False])))
+async def test_a_destination_that_cannot_take_shards_costs_the_other_nothing(
+    down: str, is_shut: bool, postgres_url: str, new_schema: Callable[[], str]
+) -> None:
+    """Neither where they cannot be opened, nor where their connection is refused and the others go on. What is listed
+    again for it is counted once, and what could be read then is not unread."""
+    schema, database, up = new_schema(), f"{new_schema()}_full", {"first": "second", "second": "first"}[down]
+    urls = {down: conninfo.make_conninfo(postgres_url, dbname=database), up: postgres_url}
+    with psycopg.connect(postgres_url, autocommit=True) as connection, ExitStack() as stack:
+        connection.execute(f"CREATE DATABASE {database}".encode())
+        stack.callback(connection.execute, f"DROP DATABASE {database} WITH (FORCE)".encode())
+        kinds = {down: Shut if is_shut else PgvectorDestination, up: PgvectorDestination}
+        own = [stack.enter_context(closing(kinds[each](schema, urls[each], name=each))) for each in ("first", "second")]
+        await sync(MemorySource({"ads": assets(ASSETS)}), own, name="media")
+        refusing = f"ALTER DATABASE {database} ALLOW_CONNECTIONS {is_shut}".encode()
+        changed = [*assets(UNCHANGED), *assets(ASSETS, version=2)[UNCHANGED:]]
+        source = Healing({"ads": changed}, lambda: connection.execute(refusing))
+        summary = await sync(source, own, SyncOptions(workers=1), name="media")
+        assert (bool(summary.destinations[down].error), summary.destinations[up].error) == (True, None)
+        ads, counts = summary.collections["ads"], summary.destinations[up].by_collection["ads"]
+        assert (ads.error, ads.unread, source.healed) == (None, [], True)
+        assert (ads.listed, ads.unchanged, ads.pulled) == (ASSETS, UNCHANGED, ASSETS - UNCHANGED)
+        assert (counts.assets.updated, counts.assets.unchanged) == (ASSETS - UNCHANGED, UNCHANGED)
+        assert {(each.updated, each.unchanged) for each in counts.features.values()} == {
+            (each * (ASSETS - UNCHANGED), each * UNCHANGED) for each in range(3)
+        }

@@ -68,11 +68,19 @@ class Board:
 
 
 async def boards_of(lanes: Sequence[Lane]) -> list[Board]:
-    """Those of these destinations, in their order. Raises `NotSupportedError` where one has none."""
+    """Those of these destinations, in their order. Raises `NotSupportedError` where one has none, and `BookLostError`
+    where one cannot be opened."""
     for lane in lanes:
         if not lane.can(Capability.SHARDS):
             raise Capability.SHARDS.missing(lane.name)
-    return [Board(lane.name, await lane.ask(lane.destination.shard_book)) for lane in lanes]
+    boards: list[Board] = []
+    for lane in lanes:
+        try:
+            boards.append(Board(lane.name, await lane.ask(lane.destination.shard_book)))
+        except DestinationError as error:
+            await asyncio.gather(*(board.close() for board in boards))
+            raise BookLostError(lane.name, error) from error
+    return boards
 
 
 def worker_name(name: str | None = None) -> str:
@@ -124,6 +132,7 @@ class Claims:
         self._current: Fence | None = None
         self._left: deque[Decision] = deque()
         """Of the current shard, what the source has not been asked for yet."""
+        self._giving = asyncio.Lock()
         self._failure: VectorferryError | None = None
 
     async def work(self, before: AsyncIterator[Listing] | None = None) -> bool:
@@ -132,6 +141,7 @@ class Claims:
         Raises what the source raises, and `TakenOverError` when this worker was not heard of for too long. What was
         read is written then, if it may be, and the rest of its shards is everybody's.
         """
+        self._failure = None  # it was raised, and its shards have been given back
         if before is None and not await self._claim():
             return False
         feed = self._feed(before)
@@ -162,10 +172,9 @@ class Claims:
         self._claimed.clear()
         self._left.clear()
         self._current = None
-        with suppress(VectorferryError):
-            await self._boards[0].ask(
-                lambda book: book.release(*self._place, self._owner),
-            )
+        if self._boards:
+            with suppress(VectorferryError):
+                await self._boards[0].ask(lambda book: book.release(*self._place, self._owner))
 
     async def keep_alive(self) -> None:
         """Be heard of, until this is cancelled; give away half of what is left when another one asks for it."""
@@ -180,10 +189,11 @@ class Claims:
                 asked = await self._boards[0].ask(
                     lambda book: book.renew(*self._place, self._owner, numbers)  # noqa: B023
                 )
-                if self._current is not None and self._current.number in asked:
-                    await self._give_away(self._current)
             except VectorferryError as error:
                 _log.warning("%s: this worker's lease could not be renewed: %s", safe_id(self._collection), error)
+                continue
+            if self._current is not None and self._current.number in asked:
+                await self._give_away(self._current)
 
     async def _feed(self, before: AsyncIterator[Listing] | None) -> AsyncIterator[Listing]:
         """A failure waits in `_failure`, so that the source never sees it come back through what it reads from."""
@@ -199,6 +209,12 @@ class Claims:
             self._failure = error
 
     async def _claim(self) -> bool:
+        """Whether there is something that the source can be asked for. Nothing new is, before it is known whether what
+        is being given away has to be read here after all."""
+        async with self._giving:
+            return bool(self._left) or await self._claim_next()
+
+    async def _claim_next(self) -> bool:
         if not self._boards:
             return False
         collection = self._collection
@@ -248,17 +264,28 @@ class Claims:
             self.assets += len(claimed.decisions)
 
     async def _give_away(self, fence: Fence) -> None:
-        """The second half of what the source has not been asked for."""
-        given = [self._left.pop() for _ in range((len(self._left) + 1) // 2)]
-        if not given:
-            return
-        claimed, ids = self._claimed[fence], {decision.listing.asset_id for decision in given}
-        claimed.decisions = [each for each in claimed.decisions if each.listing.asset_id not in ids]
-        claimed.awaited -= ids
-        kept, given_away = [[d.listing for d in each] for each in (claimed.decisions, given)]
-        collection = self._collection
-        if not await self._boards[0].ask(lambda book: book.split(collection, fence, kept, given_away)):
-            self._failure = _taken_over(collection, fence)
+        """The second half of what the source has not been asked for. It is awaited here until the book says that it is
+        a shard of its own: until then nobody else reads it, and this shard must not be finished."""
+        async with self._giving:
+            given = [self._left.pop() for _ in range((len(self._left) + 1) // 2)][::-1]
+            if not given:
+                return
+            claimed, ids = self._claimed[fence], {decision.listing.asset_id for decision in given}
+            kept = [each for each in claimed.decisions if each.listing.asset_id not in ids]
+            own, others = [[decision.listing for decision in each] for each in (kept, given)]
+            try:
+                is_given = await self._boards[0].ask(lambda book: book.split(self._collection, fence, own, others))
+            except VectorferryError as error:
+                shard = f"{safe_id(self._collection)}: shard {fence.number}"
+                _log.warning("%s: half of it could not be given away, and is read here: %s", shard, error)
+                if fence in self._claimed:
+                    self._left.extend(given)
+                return
+            if is_given:
+                claimed.decisions = kept
+                claimed.awaited -= ids
+            elif fence in self._claimed:  # or it was given back meanwhile
+                self._failure = _taken_over(self._collection, fence)
 
 
 def _taken_over(collection: str, fence: Fence) -> TakenOverError:

@@ -18,7 +18,7 @@ from vectorferry.connector._engine.sync._lane import Lane, call_each, locked
 from vectorferry.connector._engine.sync._origins import each_change, guard_for, origin_of, record_origin, since_recorded
 from vectorferry.connector._engine.sync._prune import anything_missing, kept_assets, prune
 from vectorferry.connector._engine.sync._sharing import SharedCollection, Sharing
-from vectorferry.connector._engine.sync._tally import add_tally, finished_part
+from vectorferry.connector._engine.sync._tally import add_tally, finished_part, listed_again
 from vectorferry.connector._engine.sync._transfer import Job, Transfer, name_asset
 from vectorferry.connector._iterators import closing, pages
 from vectorferry.connector._model._batch import Applied, Counts
@@ -66,7 +66,10 @@ class CollectionRun:
         for lane in self._job.lanes:
             lane.begin(self._collection)
         try:
-            await self._count_workers()  # the lock ends what was shared
+            try:
+                await self._count_workers()  # the lock ends what was shared
+            except BookLostError as error:
+                self._lose(error)
             async with locked(self._job.alive, self._collection, self._job.options.lock_wait) as locked_out:
                 self.summary.error = locked_out
                 await self._sync()
@@ -316,18 +319,25 @@ class CollectionRun:
 
     async def _leave_sharing(self, sharing: Sharing, error: BookLostError) -> None:
         """Go on alone, without the destination whose shards are lost: nobody knows what others have not done, so that
-        everything is listed again. Raises its error where no other is left."""
-        for lane in self._job.lanes:
-            if lane.name == error.name:
-                lane.fail(error)
-        if not self._job.alive:
-            raise error
+        everything is listed again, and counted again as it is found then. Raises its error where no other is left."""
+        self._lose(error)
         others = ", ".join(lane.name for lane in self._job.alive)
         self.summary.add_note(f"{error.name} failed, and with it what was shared: {others} got the rest from here")
         await sharing.close()
         self._sharing, self._transfer = None, Transfer(self._job, self._collection, self.summary)
         self._decided_ids = SeenIds()
-        forget_listings(self.summary)
+        for lane in self._job.alive:
+            lane.record(listed_again(lane.summary.by_collection[self._collection]))
+        written = (lane.summary.by_collection[self._collection].assets for lane in self._job.alive)
+        forget_listings(self.summary, min(counts.inserted + counts.updated for counts in written))
+
+    def _lose(self, error: BookLostError) -> None:
+        """Go on without the destination whose shards are lost. Raises its error where no other is left."""
+        for lane in self._job.lanes:
+            if lane.name == error.name:
+                lane.fail(error)
+        if not self._job.alive:
+            raise error
 
     async def _pull_alone(self, listings: AsyncIterator[Listing]) -> None:
         async with closing(listings), closing(self._job.source.pull(self._collection, listings)) as pulled:
@@ -406,10 +416,12 @@ def note_listing(summary: CollectionSummary, decision: Decision) -> None:
             summary.reread += decision.reread == decision.lacking
 
 
-def forget_listings(summary: CollectionSummary) -> None:
-    """Undo `note_listing`, for what is listed again from the beginning."""
-    summary.listed = summary.unchanged = summary.reread = summary.pending_count = summary.failed_count = 0
-    summary.pending, summary.failed = [], []
+def forget_listings(summary: CollectionSummary, written: int) -> None:
+    """Undo what was counted of assets that are listed again from the beginning, but for those that were read and are
+    `written` everywhere: these are about to be listed as unchanged."""
+    summary.listed = summary.reread = summary.pending_count = summary.failed_count = summary.unread_count = 0
+    summary.pulled, summary.unchanged = written, -written
+    summary.pending, summary.failed, summary.unread, summary.why_unread = [], [], [], None
 
 
 def tell_unread(summary: CollectionSummary) -> None:
@@ -437,10 +449,10 @@ def unchanged(
     counts.assets.unchanged = len(features)
     # Entries that a destination has read together share what they say of their features.
     shared = {id(each): each for each in features}
-    for place, times in Counter(map(id, features)).items():
-        for modality, number in shared[place].items():
+    for identity, entries in Counter(map(id, features)).items():
+        for modality, number in shared[identity].items():
             if modality in modalities:
-                counts.features.setdefault(modality, Counts()).unchanged += times * number
+                counts.features.setdefault(modality, Counts()).unchanged += entries * number
     return counts
 
 

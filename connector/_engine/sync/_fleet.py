@@ -22,13 +22,13 @@ RECENT: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class WorkerStatus:
-    """What one worker has done, and which shards it is `at`; `unread` assets of these it has not asked for. `rate` is
-    in assets a second while it had shards; `lease_seconds` until others take over, unless it is heard of."""
+    """What one worker has done, and which shards it is `at`; `remaining` assets of these it has not asked for. `rate`
+    is in assets a second while it had shards; `lease_seconds` until others take over, unless it is heard of."""
 
     owner: str
     shards: int
     assets: int
-    unread: int
+    remaining: int
     at: Sequence[int]
     rate: float | None
     lease_seconds: float | None
@@ -113,7 +113,7 @@ def _worker(owner: str, shards: Sequence[ShardStatus], usual: float) -> WorkerSt
         owner=owner,
         shards=len(ended),
         assets=assets,
-        unread=sum(shard.unread for shard in at),
+        remaining=sum(shard.remaining for shard in at),
         at=[shard.number for shard in at],
         rate=assets / spent if spent > 0 else None,
         lease_seconds=lease,

@@ -220,15 +220,15 @@ async def _going_on(boards: Mapping[str, Board], options: JoinOptions, done: set
     return None
 
 
-class _Lister:
-    """Whoever lists, as a worker hears of it: by its own clock, since the server's may have been set back."""
+class _ListerHeartbeat:
+    """When a worker last heard of whoever lists: by its own clock, since the server's may have been set back."""
 
     def __init__(self) -> None:
         self._until = math.nan
         self._heard_at = 0.0
 
     def may_add(self, outlook: RunOutlook, lease: float) -> bool:
-        """Whether another shard may come of it: it has not listed everything, and was heard of within its lease."""
+        """Whether another shard may come: not everything is listed, and whoever lists was heard of within its lease."""
         if outlook.until != self._until:
             self._until, self._heard_at = outlook.until, time.monotonic()
         return not outlook.listed and time.monotonic() - self._heard_at <= lease
@@ -298,10 +298,10 @@ class _Helper:
                 self._summary.by_collection[self._run.collection] = assets + claims.assets
 
     async def _work(self, claims: Claims) -> None:
-        alive, lister = asyncio.create_task(claims.keep_alive()), _Lister()
+        alive, heartbeat = asyncio.create_task(claims.keep_alive()), _ListerHeartbeat()
         try:
             while (outlook := await self._outlook()).alive and (
-                outlook.open or outlook.claimed or lister.may_add(outlook, self._run.lease)
+                outlook.open or outlook.claimed or heartbeat.may_add(outlook, self._run.lease)
             ):
                 try:
                     worked = await self._attempt(claims)

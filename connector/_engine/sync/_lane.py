@@ -62,7 +62,7 @@ class Lane:
         self.error: VectorferryError | None = None
         self.written = 0
         self.holds_nothing = False
-        """Whether the destination had nothing of the current collection when it began."""
+        """Whether the destination has nothing of the current collection but what this process writes, once."""
         self.left_out = 0
         """Assets of the current collection that the destination could not take, and that a later run may bring."""
         self.held_back = HeldBack(mapping)

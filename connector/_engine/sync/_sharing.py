@@ -168,7 +168,12 @@ class Sharing:
         """Cut all of them into shards, for workers that come within so many seconds, and read none."""
         self._run_id = _new_run_id()
         run = await self._begin(seconds)
-        await self._cut_all([], decisions, within=math.inf)
+        heartbeat = asyncio.create_task(self._be_heard_of_cutting(seconds))
+        try:
+            await self._cut_all([], decisions, within=math.inf)
+        finally:
+            heartbeat.cancel()
+            await asyncio.gather(heartbeat, return_exceptions=True)
         await self._home.ask(lambda book: book.renew_run(*self._place, seconds, listed=True))
         return run
 
@@ -230,6 +235,8 @@ class Sharing:
             yield self._ahead.popleft()
 
     async def _begin(self, seconds: float) -> SharedRun:
+        for lane in self._job.lanes:
+            lane.holds_nothing = False  # from now on others write there too
         if [board.name for board in self._boards] != [lane.name for lane in self._job.alive]:
             await self.close()  # a destination has failed since
             self._boards.extend(await boards_of(self._job.alive))
@@ -282,6 +289,13 @@ class Sharing:
             for death in self._job.helpers.deaths() if self._job.helpers else ():
                 _log.warning("%s: %s", safe_id(self._collection), death)
                 self._summary.add_note(death)
+
+    async def _be_heard_of_cutting(self, seconds: float) -> None:
+        """Workers that are faster stay: whoever lists is heard of, however long the source takes."""
+        while True:
+            await asyncio.sleep(min(HEARTBEAT, self._job.options.lease / 10))
+            with suppress(VectorferryError):  # the next shard says whether the run can still be asked for
+                await self._home.ask(lambda book: book.renew_run(*self._place, seconds, listed=False))
 
     async def _renew(self) -> None:
         lease, listed = self._job.options.lease, self._listed

@@ -112,6 +112,17 @@ def finished_part(tally: Tally) -> Tally:
     }
 
 
+def listed_again(applied: Applied) -> Applied:
+    """What to add to these counts where the assets are listed again from the beginning, so that what was written, and
+    what was unchanged, is not counted a second time then."""
+    features = {modality: _listed_again(counts) for modality, counts in applied.features.items()}
+    return Applied(_listed_again(applied.assets), features)
+
+
+def _listed_again(counts: Counts) -> Counts:
+    return Counts(unchanged=-counts.inserted - counts.updated - counts.unchanged)
+
+
 def _not_unchanged(counts: Mapping[str, int]) -> Mapping[str, int]:
     return {**counts, "unchanged": -counts["inserted"] - counts["updated"]}
 

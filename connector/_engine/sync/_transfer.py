@@ -76,10 +76,10 @@ class Transfer:
         self._summary = summary
 
     async def known(self, asset_ids: Sequence[str]) -> dict[str, Mapping[str, Known]]:
-        """By lane, what its ledger has of these assets, which nobody has asked for before."""
+        """By lane, what its ledger has of these assets."""
         lanes = self._job.alive
-        # One that held nothing has none of them. To ask it all the same would wait until a batch has been applied:
-        # listing and reading would stand still meanwhile.
+        # One that held nothing has none of them, for they are listed for the first time. To ask it all the same would
+        # wait until a batch has been applied: listing and reading would stand still meanwhile.
         asked = [lane for lane in lanes if asset_ids and not lane.holds_nothing]
         answers = await call_each(asked, lambda each: each.known(self._collection, asset_ids))
         empty = {lane.name: dict[str, Known]() for lane in lanes if lane not in asked}

@@ -51,6 +51,13 @@ def shared(destination: PgvectorDestination) -> Iterator[Callable[[float], Shard
 
 
 @pytest.fixture
+def ahead(connection: Connection, schema: str) -> Callable[[float], object]:
+    """Puts every lease so many seconds ahead, as setting back the clock does."""
+    update = f"UPDATE {schema}._sync_shards SET lease_until = lease_until + %s * interval '1 second'"
+    return lambda seconds: connection.execute(update.encode(), [seconds])
+
+
+@pytest.fixture
 def elsewhere(postgres_url: str, connection: Connection, schema: str) -> Iterator[ShardBook]:
     """The book as a worker has it that may not end what others have begun: it works in another role."""
     connection.execute(f"CREATE ROLE {schema}_other; GRANT USAGE ON SCHEMA {schema} TO {schema}_other".encode())
@@ -111,16 +118,29 @@ def test_nothing_is_taken_over_between_the_last_look_and_the_commit(
 
 
 def test_a_lease_from_before_the_clock_was_set_back_keeps_nobody_waiting(
-    shared: Callable[[float], ShardBook], connection: Connection, schema: str
+    shared: Callable[[float], ShardBook], ahead: Callable[[float], object]
 ) -> None:
     """Red where a lease holds until its time has come, whenever that is."""
-    book = shared(LONG)
+    book = shared(SHORT)
     claimed(book, "one")
-    ahead = f"UPDATE {schema}._sync_shards SET lease_until = lease_until + %s * interval '1 second'"
-    connection.execute(ahead.encode(), [LONG / 2])
+    ahead(3_600)
+    assert book.claim("ads", "run", "two") is None  # whoever is there will be heard of
+    wait_until(lambda: book.claim("ads", "run", "two"))
+    (shard,) = book.shards()
+    assert (shard.owner, shard.token) == ("two", 2)
+
+
+def test_where_the_clock_was_set_back_nobody_is_taken_over_who_is_heard_of(
+    shared: Callable[[float], ShardBook], ahead: Callable[[float], object]
+) -> None:
+    """Red where whoever claims next takes over, although there is something that nobody has."""
+    book = shared(LONG)
+    mine = claimed(book, "one")
+    ahead(LONG / 2)
     assert book.claim("ads", "run", "two") is None  # as much as a small step of a clock may be
-    connection.execute(ahead.encode(), [LONG])
+    ahead(LONG + 3_600)
+    assert book.add("ads", "run", [Listing("b", "1")])
+    assert claimed(book, "two").fence.number == 2
+    assert book.claim("ads", "run", "two") is None
     assert book.renew("ads", "run", "one", {}) == []
-    assert book.claim("ads", "run", "two") is None  # whoever is there has been heard of
-    connection.execute(ahead.encode(), [LONG + 3_600])
-    assert claimed(book, "two").previous == "one"
+    assert book.finish("ads", mine.fence, {})
