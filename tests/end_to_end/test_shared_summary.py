@@ -300,3 +300,17 @@ async def test_a_destination_that_cannot_take_shards_costs_the_other_nothing(
         assert {(each.updated, each.unchanged) for each in counts.features.values()} == {
             (each * (ASSETS - UNCHANGED), each * UNCHANGED) for each in range(3)
         }
+
+
+@pytest.mark.long
+async def test_whoever_closes_goes_on_without_a_destination_whose_shards_cannot_be_opened(
+    postgres_url: str, new_schema: Callable[[], str]
+) -> None:
+    with ExitStack() as stack:
+        kinds = {"first": Shut, "second": PgvectorDestination}
+        own = [
+            stack.enter_context(closing(kind(new_schema(), postgres_url, name=each))) for each, kind in kinds.items()
+        ]
+        summary = await sync(MemorySource({"ads": assets(2)}), own, SyncOptions(closes=["r1"]), name="media")
+        assert (summary.destinations["first"].error, summary.destinations["second"].error) == ("shut", None)
+        assert list(own[1].asset_ids("ads")) == [name(0), name(1)]

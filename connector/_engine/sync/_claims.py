@@ -132,7 +132,8 @@ class Claims:
         self._current: Fence | None = None
         self._left: deque[Decision] = deque()
         """Of the current shard, what the source has not been asked for yet."""
-        self._giving = asyncio.Lock()
+        self._left_lock = asyncio.Lock()
+        """Held while the book is asked for what `_left` follows from: a shard, or to give half of one away."""
         self._failure: VectorferryError | None = None
 
     async def work(self, before: AsyncIterator[Listing] | None = None) -> bool:
@@ -211,7 +212,7 @@ class Claims:
     async def _claim(self) -> bool:
         """Whether there is something that the source can be asked for. Nothing new is, before it is known whether what
         is being given away has to be read here after all."""
-        async with self._giving:
+        async with self._left_lock:
             return bool(self._left) or await self._claim_next()
 
     async def _claim_next(self) -> bool:
@@ -266,10 +267,10 @@ class Claims:
     async def _give_away(self, fence: Fence) -> None:
         """The second half of what the source has not been asked for. It is awaited here until the book says that it is
         a shard of its own: until then nobody else reads it, and this shard must not be finished."""
-        async with self._giving:
-            given = [self._left.pop() for _ in range((len(self._left) + 1) // 2)][::-1]
-            if not given:
+        async with self._left_lock:
+            if fence != self._current or not self._left:  # something else was claimed meanwhile
                 return
+            given = [self._left.pop() for _ in range((len(self._left) + 1) // 2)][::-1]
             claimed, ids = self._claimed[fence], {decision.listing.asset_id for decision in given}
             kept = [each for each in claimed.decisions if each.listing.asset_id not in ids]
             own, others = [[decision.listing for decision in each] for each in (kept, given)]
