@@ -67,12 +67,18 @@ class MixpeekDocumentsSettings(ApiSourceSettings):
         return Load(max(1, features // 10), features, vectors)
 
     def requests_for(self, load: Load) -> tuple[int, int]:
-        """A page of documents each, and as many documents each as are read together."""
-        return -(-load.features // self.page_size), -(-load.features // self.vectors_per_request)
+        """A page of documents each, and as many documents each as are read together. Documents that are assets of their
+        own come with their vectors as they are listed."""
+        read = -(-load.features // self.vectors_per_request)
+        return (0, read) if self._read_as_listed(load) else (-(-load.features // self.page_size), read)
 
     def rows_for(self, load: Load) -> int:
-        """A document when it is listed, and when it is read with its vectors."""
-        return 2 * load.features
+        """A document when it is listed, and when it is read with its vectors; once where these are the same."""
+        return load.features if self._read_as_listed(load) else 2 * load.features
+
+    @staticmethod
+    def _read_as_listed(load: Load) -> bool:
+        return load.assets == load.features
 
     def open(self) -> MixpeekDocumentsSource:
         """A source with these settings. Raises `ConfigurationError` when the key or the address cannot be used."""
