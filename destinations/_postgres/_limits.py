@@ -109,7 +109,7 @@ class PostgresAllowance(Allowance):
     def is_writable(self) -> bool:
         """Whether this user may borrow without our overriding that transactions only read by default, as a sync does.
         To be asked from the thread of the destination."""
-        limits = {"limits": f'"{self._schema}"."{LIMITS}"'}
+        limits = {"limits": sql.Identifier(self._schema, LIMITS).as_string()}
         with self._server.translated(), read_only(self._server.database.plain_transaction) as connection:
             return bool(connection.execute(_IS_WRITABLE, limits).scalar_one())
 

@@ -14,26 +14,13 @@ from sqlalchemy.engine import Connection as Transaction
 
 from tests.builders import asset, batch
 from tests.waiting import wait_until
-from vectorferry.connector.plugin import Listing, SchemaMapping, Shard, ShardBook, SharedRun, TakenOverError
+from vectorferry.connector.plugin import Listing, Shard, ShardBook, SharedRun, TakenOverError
 from vectorferry.destinations import PgvectorDestination
 from vectorferry.destinations._postgres import fenced
 
 Connection = psycopg.Connection[Any]
 
 LONG, SHORT = 600.0, 0.2
-
-
-@pytest.fixture
-def destination(postgres_url: str, schema: str) -> Iterator[PgvectorDestination]:
-    with closing(PgvectorDestination(schema, postgres_url)) as made:
-        made.prepare(SchemaMapping())
-        yield made
-
-
-@pytest.fixture
-def connection(postgres_url: str) -> Iterator[Connection]:
-    with psycopg.connect(postgres_url, autocommit=True) as opened:
-        yield opened
 
 
 @pytest.fixture
@@ -51,22 +38,22 @@ def shared(destination: PgvectorDestination) -> Iterator[Callable[[float], Shard
 
 
 @pytest.fixture
-def ahead(connection: Connection, schema: str) -> Callable[[float], object]:
+def ahead(sql: Connection, schema: str) -> Callable[[float], object]:
     """Puts every lease so many seconds ahead, as setting back the clock does."""
     update = f"UPDATE {schema}._sync_shards SET lease_until = lease_until + %s * interval '1 second'"
-    return lambda seconds: connection.execute(update.encode(), [seconds])
+    return lambda seconds: sql.execute(update.encode(), [seconds])
 
 
 @pytest.fixture
-def elsewhere(postgres_url: str, connection: Connection, schema: str) -> Iterator[ShardBook]:
+def elsewhere(postgres_url: str, sql: Connection, schema: str) -> Iterator[ShardBook]:
     """The book as a worker has it that may not end what others have begun: it works in another role."""
-    connection.execute(f"CREATE ROLE {schema}_other; GRANT USAGE ON SCHEMA {schema} TO {schema}_other".encode())
-    connection.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA {schema} TO {schema}_other".encode())
+    sql.execute(f"CREATE ROLE {schema}_other; GRANT USAGE ON SCHEMA {schema} TO {schema}_other".encode())
+    sql.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA {schema} TO {schema}_other".encode())
     mark = "&" if "?" in postgres_url else "?"
     url = f"{postgres_url}{mark}options=-c%20role%3D{schema}_other"
     with closing(PgvectorDestination(schema, url)) as other, closing(other.shard_book()) as book:
         yield book
-    connection.execute(f"DROP OWNED BY {schema}_other; DROP ROLE {schema}_other".encode())
+    sql.execute(f"DROP OWNED BY {schema}_other; DROP ROLE {schema}_other".encode())
 
 
 def claimed(book: ShardBook, owner: str) -> Shard:
@@ -81,7 +68,7 @@ def has_lapsed(book: ShardBook) -> bool:
 
 
 def test_what_is_taken_over_while_it_is_written_is_not_written(
-    destination: PgvectorDestination, shared: Callable[[float], ShardBook], elsewhere: ShardBook, connection: Connection
+    destination: PgvectorDestination, shared: Callable[[float], ShardBook], elsewhere: ShardBook, sql: Connection
 ) -> None:
     """Red without the look at the end."""
     book, schema = shared(SHORT), destination._prepared()
@@ -95,7 +82,7 @@ def test_what_is_taken_over_while_it_is_written_is_not_written(
 
     with pytest.raises(TakenOverError, match="shard 1"):
         write()
-    assert connection.execute("SELECT to_regclass(%s)", [f"{schema.name}.written"]).fetchone() == (None,)
+    assert sql.execute("SELECT to_regclass(%s)", [f"{schema.name}.written"]).fetchone() == (None,)
 
 
 def test_nothing_is_taken_over_between_the_last_look_and_the_commit(
