@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence, Set
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -32,10 +32,15 @@ RUNS_PER_TICK: Final = 10
 
 
 def discovery_sensor(
-    settings: SyncSettings, job: AssetJob, resource_key: str, *, running: bool = False
+    settings: SyncSettings,
+    job: AssetJob,
+    assets: Collection[dg.AssetKey],
+    resource_key: str,
+    *,
+    running: bool = False,
 ) -> dg.SensorDefinition:
     """The sensor ``{sync}_discovery``: at most ten new collections per tick, the rest in the next ones; and those that
-    have vanished, each once.
+    have vanished, each once, when no unfinished run has it.
 
     It runs by itself when the sync's file names its collections or has a schedule: then somebody has said what to read.
     """
@@ -58,21 +63,24 @@ def discovery_sensor(
         except LimitReachedError as error:
             return dg.SkipReason(str(error))
         known = context.instance.get_dynamic_partitions(partitions.store_name)
-        vanished = [] if partitions.file_keys else sorted(set(known).difference(keys))
+        gone = set() if partitions.file_keys else set(known).difference(keys)
+        busy = unfinished(context.instance, job.name, assets, known) if gone else set()
         new = sorted(set(keys).difference(known))[:RUNS_PER_TICK]
-        return _asked_for(partitions, new, vanished, _Cursor.read(context.cursor), len(keys))
+        return _asked_for(partitions, new, gone, busy, _Cursor.read(context.cursor), len(keys))
 
     return discover
 
 
 @dataclass(frozen=True)
 class _Cursor:
-    """The number of runs requested so far is part of every run key: Dagster remembers run keys for good, and a
-    collection that went and came back has to be asked for again. `vanished` are the partitions that were asked for
-    since their collection is gone: where the guard keeps it, asking again would only fail again."""
+    """The number of runs requested so far, since when, is part of every run key: Dagster remembers run keys for good, a
+    collection that went and came back has to be asked for again, and somebody may reset the cursor. `vanished` are the
+    partitions that were asked for since their collection is gone: where the guard keeps it, asking again would only
+    fail again."""
 
     requested: int = 0
     vanished: Sequence[str] = ()
+    since: str = ""
 
     @classmethod
     def read(cls, cursor: str | None) -> _Cursor:
@@ -80,16 +88,30 @@ class _Cursor:
 
 
 def _asked_for(
-    partitions: CollectionPartitions, new: Sequence[str], vanished: Sequence[str], cursor: _Cursor, total: int
+    partitions: CollectionPartitions,
+    new: Sequence[str],
+    gone: Set[str],
+    busy: Set[str],
+    cursor: _Cursor,
+    total: int,
 ) -> dg.SensorResult:
-    due = [*new, *(key for key in vanished if key not in cursor.vanished)]
-    after = _Cursor(cursor.requested + len(due), vanished)
+    """A run that settles a collection retires its partition, which no run that is under way can do without: one that is
+    `busy` is asked for when it no longer is."""
+    settled = sorted(gone - busy - {*cursor.vanished})
+    due = [*new, *settled]
+    since = cursor.since or _now()
+    after = _Cursor(cursor.requested + len(due), sorted(gone & {*cursor.vanished, *settled}), since)
     return dg.SensorResult(
         dynamic_partitions_requests=[partitions.build_add_request(new)] if new else None,
-        run_requests=[dg.RunRequest(run_key=f"{cursor.requested}-{key}", partition_key=key) for key in due] or None,
+        run_requests=[dg.RunRequest(run_key=f"{since}-{cursor.requested}-{key}", partition_key=key) for key in due]
+        or None,
         skip_reason=None if due else f"none of the {total} collections is new",
         cursor=json.dumps(asdict(after)),
     )
+
+
+def _now() -> str:
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}"
 
 
 SensorName = Literal["discovery", "changes", "outside"]
@@ -125,7 +147,7 @@ def changes_sensor(
         changed = sorted(key for key, mark in seen.found.items() if seen.before.marks.get(key) != mark)
         marks = {key: mark for key, mark in {**seen.before.marks, **seen.found}.items() if key in due}
         spans = list(ranges(changed, order, len(order)))
-        since = seen.before.since or f"{datetime.now(UTC):%Y%m%dT%H%M%S}"
+        since = seen.before.since or _now()
         after = _Marks(marks, seen.before.requested + len(spans), seen.next, since)
         return dg.SensorResult(
             run_requests=[
