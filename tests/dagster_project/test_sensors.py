@@ -93,6 +93,37 @@ def test_a_collection_that_has_vanished_gets_one_run_that_settles_it(
     assert requested(tick(defs, stored, back.cursor)) == ["lectures"]
 
 
+def test_a_vanished_collection_is_settled_when_no_run_has_it_any_more(
+    load: Load, source: ShelfSource, stored: dg.DagsterInstance
+) -> None:
+    """The run that settles it retires its partition, and whoever has it in a range would fail in the end."""
+    defs = load()
+    first = tick(defs, stored)
+    del source.assets["lectures"]
+    span = {"dagster/asset_partition_range_start": "ads", "dagster/asset_partition_range_end": "news"}
+    run = dg.DagsterRun(job_name="media_sync", status=dg.DagsterRunStatus.STARTED, tags=span)
+    stored.add_run(run)
+    waiting = tick(defs, stored, first.cursor)
+    assert requested(waiting) == []
+    stored.delete_run(run.run_id)
+    settled = tick(defs, stored, waiting.cursor)
+    assert requested(settled) == ["lectures"]
+    stored.add_run(run)
+    again = tick(defs, stored, settled.cursor)
+    stored.delete_run(run.run_id)
+    assert requested(tick(defs, stored, again.cursor)) == []
+
+
+def test_a_cursor_that_was_reset_leads_to_no_run_key_that_dagster_has_seen(
+    load: Load, stored: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = tick(load(), stored)
+    stored.delete_dynamic_partition("media_collections", "ads")
+    monkeypatch.setattr("vectorferry.dagster._sensors._now", lambda: "20261231T000000")
+    again = tick(load(), stored)
+    assert (first.run_requests or [])[0].run_key != (again.run_requests or [])[0].run_key
+
+
 def test_a_collection_that_the_file_no_longer_names_is_left_alone(load: Load, stored: dg.DagsterInstance) -> None:
     stored.add_dynamic_partitions("media_collections", ["ads", "lectures"])
     assert requested(tick(load({"collections": ["ads"]}), stored)) == []
