@@ -137,6 +137,44 @@ def test_preparing_twice_changes_nothing(prepared: Prepared, schema: str, sql: S
     assert after == before
 
 
+def test_a_schema_that_was_renamed_is_searched_under_its_new_name(
+    prepared: Prepared, postgres_url: str, schema: str, sql: Sql
+) -> None:
+    prepared({}).apply(batch(asset("a", feature("f1"), feature("f2"))))
+    new = f"{schema}_renamed"
+    sql.execute(f"ALTER SCHEMA {schema} RENAME TO {new}".encode())
+    try:
+        with closing(PgvectorDestination(new, postgres_url)) as destination:
+            destination.prepare(SchemaMapping())
+            found = destination.search(SearchQuery(Modality.VIDEO, like="f1"))
+        assert [row["feature_id"] for row in found.rows] == ["f2"]
+    finally:
+        sql.execute(f"ALTER SCHEMA {new} RENAME TO {schema}".encode())
+
+
+def test_everything_can_be_deleted_where_a_publication_includes_all_tables(
+    prepared: Prepared, schema: str, sql: Sql
+) -> None:
+    """Postgres refuses to delete from a published table whose rows nothing identifies."""
+    prepared({})
+    unidentified = (
+        "SELECT relname FROM pg_class c WHERE relnamespace = current_schema::regnamespace AND relkind = 'r' "
+        "AND relreplident = 'd' AND NOT EXISTS (SELECT FROM pg_index WHERE indrelid = c.oid AND indisprimary)"
+    )
+    assert sql.execute(unidentified).fetchall() == []
+    sql.execute("ALTER TABLE _sync_quarantine REPLICA IDENTITY DEFAULT")  # as earlier versions have made it
+    sql.execute(f"CREATE PUBLICATION {schema} FOR TABLES IN SCHEMA {schema}".encode())
+    try:
+        destination = prepared({})
+        destination.apply(batch(asset("a", feature("f"))))
+        destination.apply(batch(rejected=[Rejected("a", Reason.UNREADABLE, "500")]))
+        destination.apply(batch(asset("a", feature("f"))))
+        destination.remove("ads", ["a"])
+        assert destination.status().quarantined == 0
+    finally:
+        sql.execute(f"DROP PUBLICATION {schema}".encode())
+
+
 def test_modality_tables_can_be_renamed_from_the_start(
     prepared: Prepared, postgres_url: str, schema: str, sql: Sql
 ) -> None:
