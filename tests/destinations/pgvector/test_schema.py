@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from vectorferry.connector.plugin import (
     ConfigurationError,
+    DestinationError,
     Modality,
     Reason,
     Rejected,
@@ -334,6 +335,28 @@ def test_an_ordinary_user_can_sync_and_change_the_mapping(postgres_url: str, sch
         destination.build_indexes()
         assert len(destination.search(SearchQuery(Modality.VIDEO, vector=dense())).rows) == 1
         destination.close()
+
+
+@pytest.mark.parametrize("table", family(["video", "_sync_ledger", "video_model_v1"], always=(0,)))
+def test_tables_that_hide_rows_from_their_owner_are_refused(postgres_url: str, schema: str, table: str) -> None:
+    """Deleting what is hidden deletes nothing, and nobody is told."""
+    with psycopg.connect(postgres_url, autocommit=True) as admin:
+        admin.execute(f"CREATE ROLE {schema} LOGIN; CREATE SCHEMA {schema} AUTHORIZATION {schema}".encode())
+        admin.execute("CREATE EXTENSION IF NOT EXISTS vector")
+        with closing(PgvectorDestination(schema, as_user(postgres_url, schema))) as destination:
+            destination.prepare(SchemaMapping())
+            destination.apply(batch(asset("a", feature("f1"))))
+            name = psycopg.sql.Identifier(schema, table.replace("video_", "video__")).as_string()
+            admin.execute(f"CREATE POLICY hides ON {name} USING (asset_id <> 'a') WITH CHECK (true)".encode())
+            admin.execute(f"ALTER TABLE {name} ENABLE ROW LEVEL SECURITY".encode())
+            destination.prepare(SchemaMapping())  # which holds for others only
+            admin.execute(f"ALTER TABLE {name} FORCE ROW LEVEL SECURITY".encode())
+            with pytest.raises(DestinationError, match="rows may be") as refused:
+                destination.prepare(SchemaMapping())
+            admin.execute(str(refused.value).split("Run: ")[1].encode())
+            destination.prepare(SchemaMapping())
+            destination.remove("ads", ["a"])
+            assert destination.known("ads", ["a"]) == {}
 
 
 def test_first_runs_that_start_together_all_succeed(postgres_url: str, schema: str) -> None:
