@@ -59,6 +59,10 @@ _CONNECTION_FIXES: Final = {
     "does not exist": "Create it, or correct the destination's `url`.",
     "too many clients": "The server has no free connection. Close some, or raise max_connections.",
     "remaining connection slots": "The server has no free connection. Close some, or raise max_connections.",
+    "too many connections for": "End some of them, or raise the limit: ALTER ROLE (or DATABASE) … CONNECTION LIMIT …",
+    "not permitted to log in": "Let it, as an administrator: ALTER ROLE … LOGIN",
+    "permission denied for database": "Let this user in, as its owner: GRANT CONNECT ON DATABASE … TO …",
+    "not currently accepting connections": "Let users in again: ALTER DATABASE … ALLOW_CONNECTIONS on",
 }
 """By words: psycopg knows no SQLSTATE for a connection that was never made."""
 
