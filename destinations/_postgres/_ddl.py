@@ -114,10 +114,12 @@ def joined(parts: Iterable[str | sql.Composable]) -> sql.Composed:
 def steps_to_create(connection: Connection | None, schema: str, *tables: MetaData) -> list[str]:
     """What makes the schema and those of its tables that are not there yet. Without a connection nothing is there."""
     all_tables = [table for metadata in tables for table in metadata.tables.values()]
-    stored = {} if connection is None else columns_of(connection, schema, (table.name for table in all_tables))
+    names = [table.name for table in all_tables]
+    stored, keyed = _stored(connection, schema, names) if connection is not None else ({}, set())
     is_there = connection is not None and (stored or inspect(connection).has_schema(schema))
-    missing = table_steps(table for table in all_tables if table.name not in stored)
-    return missing if is_there else [_written_out(CreateSchema(schema)), *missing]
+    steps = table_steps(table for table in all_tables if table.name not in stored)
+    steps += [step for table in all_tables if table.name in keyed for step in _identity_steps(table)]
+    return steps if is_there else [_written_out(CreateSchema(schema)), *steps]
 
 
 def table_steps(tables: Iterable[Table]) -> list[str]:
@@ -129,7 +131,16 @@ def table_steps(tables: Iterable[Table]) -> list[str]:
     )
     for table in tables:
         table.create(recorder, checkfirst=False)
+        steps += _identity_steps(table)
     return steps
+
+
+def _identity_steps(table: Table) -> list[str]:
+    """Where a publication includes it (`FOR ALL TABLES`), Postgres lets nobody delete from a table of which it does not
+    know by what its rows are told apart: without a key, by all of their columns."""
+    if table.primary_key.columns:
+        return []
+    return [statement("ALTER TABLE {} REPLICA IDENTITY FULL", sql.Identifier(str(table.schema), table.name))]
 
 
 def _written_out(element: Any) -> str:
@@ -144,7 +155,7 @@ SELECT c.relname, a.attname, CASE
     WHEN t.typnamespace = (SELECT extnamespace FROM pg_extension WHERE extname = 'vector')
     AND t.typname IN ('vector', 'halfvec', 'sparsevec')
     THEN t.typname || coalesce('(' || CAST(nullif(a.atttypmod, -1) AS text) || ')', '')
-    ELSE format_type(a.atttypid, a.atttypmod) END
+    ELSE format_type(a.atttypid, a.atttypmod) END, c.relkind = 'r' AND c.relreplident = 'd'
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 LEFT JOIN pg_type t ON t.oid = a.atttypid
@@ -155,10 +166,19 @@ WHERE n.nspname = :schema AND c.relname = ANY(CAST(:relations AS text[])) ORDER 
 def columns_of(connection: Connection, schema: str, relations: Iterable[str]) -> dict[str, dict[str, str]]:
     """By relation: its columns in their order, each with its type as Postgres calls it; nothing of a relation that is
     not there."""
+    return _stored(connection, schema, relations)[0]
+
+
+def _stored(
+    connection: Connection, schema: str, relations: Iterable[str]
+) -> tuple[dict[str, dict[str, str]], set[str]]:
+    """The columns of those that are there, and the tables whose rows nothing but a key identifies for replication."""
     columns: dict[str, dict[str, str]] = {}
-    for relation, name, kind in connection.execute(_COLUMNS, {"schema": schema, "relations": [*relations]}):
+    keyed: set[str] = set()
+    for relation, name, kind, by_key in connection.execute(_COLUMNS, {"schema": schema, "relations": [*relations]}):
         columns.setdefault(relation, {}).update({name: kind} if name is not None else {})
-    return columns
+        keyed |= {relation} if by_key else set()
+    return columns, keyed
 
 
 def check_layout(connection: Connection, schema: str, tables: Mapping[str, Iterable[str]]) -> None:

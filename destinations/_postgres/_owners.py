@@ -28,7 +28,7 @@ _RELATIONS: Final = text(
 SELECT c.relname AS name, c.relkind IN ('r', 'p') AS is_table, pg_get_userbyid(c.relowner) AS owner,
     c.relowner IN (SELECT role FROM own) OR (u.rolsuper AND o.rolsuper) AS is_own,
     c.relowner IN (SELECT role FROM trusted) AS is_trusted,
-    c.relrowsecurity OR c.relhassubclass AS reads_more,
+    c.relrowsecurity OR c.relhassubclass AS reads_more, row_security_active(c.oid) AS hides_rows,
     (SELECT t.tgname || ' calls a function of ' || pg_get_userbyid(p.proowner)
      FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
      WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND p.proowner NOT IN (SELECT role FROM trusted)
@@ -53,7 +53,8 @@ WHERE n.nspname = :schema AND p.proname = ANY(CAST(:names AS text[])) AND p.proo
 
 def why_foreign(connection: Connection, schema: str, relations: Iterable[str]) -> str | None:
     """Why a sync must not write to one of these tables, if they are there: it, or what happens in it, is somebody
-    else's. None when all are ours, or those of a role that we are a member of."""
+    else's, or not all of its rows are shown to us. None when all are ours, or those of a role that we are a member
+    of."""
     for table in _read(connection, schema, relations):
         name = f"{schema}.{table.name}"
         if not table.is_table:
@@ -67,6 +68,13 @@ def why_foreign(connection: Connection, schema: str, relations: Iterable[str]) -
             return f"on the table {name} the trigger {table.trigger}, with the rights of {table.us}: drop it."
         if table.rule:
             return f"on the table {name} there is the rule {table.rule}: drop it."
+        if table.hides_rows:
+            # What is hidden would be neither changed nor deleted, and no command would see that it is still there.
+            relation = sql.Identifier(schema, table.name).as_string()
+            return (
+                f"the row-level security of the table {name} is forced on its owner, so that rows may be hidden "
+                f"from {table.us}. Run: ALTER TABLE {relation} NO FORCE ROW LEVEL SECURITY;"
+            )
     return None
 
 

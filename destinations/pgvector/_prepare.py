@@ -412,14 +412,14 @@ def refresh_steps(
     anew: list[str] = []
     extension = schema.database.extension_schema
     all_shown = [each for entry in generations for each in _shown(schema, catalogue, entry)]
-    unchanged = {shown.layer for shown, digest in all_shown if digest == layer_digest(shown, extension)}
+    unchanged = {shown.layer for shown, digest in all_shown if digest == layer_digest(shown, schema.name, extension)}
     unchanged -= missing_layers(connection, schema.name, unchanged)
     for entry in generations:
         change = changes.get(entry.modality)
         digests: dict[Layer, str] = {}
         # The own layer first: the plain function asks it.
         for shown, digest in reversed([*_shown(schema, catalogue, entry)]):
-            digests[shown.layer] = layer_digest(shown, extension)
+            digests[shown.layer] = layer_digest(shown, schema.name, extension)
             if shown.layer not in unchanged:
                 anew.append(shown.layer.view)
                 is_new = not digest and shown.layer == entry.own_layer

@@ -63,6 +63,33 @@ def test_nothing_is_in_quarantine(load: Load, source: ShelfSource, instance: dg.
     assert said == "box: ads: duplicate_id: 1 records are in quarantine"
 
 
+def test_a_check_changes_no_column_and_no_index(
+    load: Load, postgres_url: str, schema: str, instance: dg.DagsterInstance
+) -> None:
+    """Whatever the file says by now: that is for the next sync."""
+
+    def described(index: str) -> dg.Definitions:
+        return load(
+            {"collections": ["ads"]},
+            destinations=[{"type": "pgvector", "url": postgres_url, "schema": schema}],
+            modalities={"video": {"vectors": {"multimodal-v1": {"index": index}}}},
+            checks={"quarantine": True},
+        )
+
+    def indexes() -> list[tuple[str]]:
+        with psycopg.connect(postgres_url) as connection:
+            return connection.execute("SELECT indexdef FROM pg_indexes WHERE schemaname = %s", [schema]).fetchall()
+
+    assert materialize(described("hnsw"), instance, "ads").success
+    before = indexes()
+    key = dg.AssetCheckKey(dg.AssetKey(["media", "video"]), "quarantine")
+    job = described("none").resolve_job_def("media_check").get_subset(asset_check_selection={key})
+    assert "run `vectorferry sync` first" in failure_of(job.execute_in_process(instance=instance, raise_on_error=False))
+    assert indexes() == before
+    assert materialize(described("none"), instance, "ads").success
+    assert indexes() != before
+
+
 def test_nothing_stays_unfinished_at_the_source(load: Load, source: ShelfSource, instance: dg.DagsterInstance) -> None:
     defs = load({"collections": ["ads"]}, checks={"unfinished": {"hours": 1e-6}})
     patient = load({"collections": ["ads"]}, checks={"unfinished": {"hours": 1}})
