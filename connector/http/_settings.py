@@ -24,6 +24,9 @@ Params: TypeAlias = Mapping[str, str | int | Sequence[str]]
 """What stands in a query; a list is the same parameter once for each of its values."""
 
 MAX_SEGMENT: Final = 2_000
+UNRESERVED: Final = re.compile(r"[\w.~-]+", re.ASCII)
+"""What stands in an address as it is."""
+
 BELOW: Final = re.compile(r"/(?!/)[^?#\\]*\Z")
 DOT_SEGMENT: Final = re.compile(r"/\.\.?(?:/|\Z)")
 
@@ -199,10 +202,9 @@ class Address:
 
 def _query(params: Params) -> str:
     """Many requests have the same one; it is remembered where its values are nothing but texts."""
-    texts = {name: value if isinstance(value, str | int) else tuple(value) for name, value in params.items()}
-    if all(type(value) is not int for value in texts.values()):
-        return _known_query(tuple(texts.items()))
-    return f"?{urlencode(texts, doseq=True)}"
+    if any([type(value) is int for value in params.values()]):
+        return f"?{urlencode(params, doseq=True)}"
+    return _known_query(tuple([(name, value if type(value) is str else tuple(value)) for name, value in params.items()]))
 
 
 @lru_cache
@@ -276,7 +278,7 @@ def segment(value: str) -> str:
     """
     if value in ("", ".", "..") or len(value) > MAX_SEGMENT:
         raise ValueError("not usable as part of a path")
-    return quote(value, safe="")
+    return value if UNRESERVED.fullmatch(value) else quote(value, safe="")
 
 
 def can_travel(value: str) -> bool:
