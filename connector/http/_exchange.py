@@ -91,8 +91,8 @@ async def _exchange(
             size += len(chunks[-1])
             if size > max_bytes:
                 raise UnreadableError(
-                    f"{urlsplit(request.url).hostname} sent an answer larger than {max_bytes:,} bytes; it was not read. "
-                    "Raise source.max_answer_mb if it is genuine."
+                    f"{urlsplit(request.url).hostname} sent an answer larger than {max_bytes:,} bytes; it was not "
+                    "read. Raise source.max_answer_mb if it is genuine."
                 )
             await admit(size)
         unpacker.end()

@@ -1,4 +1,4 @@
-"""GET requests of which everything but the path is the same: written once, and sent on aiohttp's connections as they are.
+"""GET requests of which all but the path is the same: written once, and sent on aiohttp's connections as they are.
 
 Connections, TLS, a proxy's tunnel, time limits and the parsing of answers are aiohttp's. What its session does besides,
 for each request anew, is for redirects, cookies, credentials in addresses, traces and bodies: none of that is ours, and
@@ -73,7 +73,8 @@ class PreparedGet:
         connection = await self._connector.connect(self._template, [], self._timeout)
         try:
             protocol, transport = connection.protocol, connection.transport
-            assert protocol is not None and transport is not None
+            assert protocol is not None
+            assert transport is not None
             protocol.set_response_params(
                 read_until_eof=True,
                 auto_decompress=False,

@@ -202,13 +202,14 @@ class Address:
 
 def _query(params: Params) -> str:
     """Many requests have the same one; it is remembered where its values are nothing but texts."""
-    if any([type(value) is int for value in params.values()]):
-        return f"?{urlencode(params, doseq=True)}"
-    return _known_query(tuple([(name, value if type(value) is str else tuple(value)) for name, value in params.items()]))
+    texts = tuple([(name, value if isinstance(value, str | int) else tuple(value)) for name, value in params.items()])
+    if any(type(value) is int for _, value in texts):
+        return f"?{urlencode(texts, doseq=True)}"
+    return _known_query(texts)
 
 
 @lru_cache
-def _known_query(params: tuple[tuple[str, str | tuple[str, ...]], ...]) -> str:
+def _known_query(params: tuple[tuple[str, str | int | tuple[str, ...]], ...]) -> str:
     return f"?{urlencode(params, doseq=True)}"
 
 
