@@ -96,7 +96,7 @@ class Borrower:
         except Exception as error:  # whatever it is, it is not worth a sync
             self._rests_until = _now() + REST
             words = error if isinstance(error, VectorferryError) else type(error).__name__
-            _log.warning("this process keeps to the limits of the source by itself: %s", words)
+            _log.warning("this process keeps to the limits by itself: %s", words)
             return None
 
     def _hear(self, holds: Mapping[str, Hold]) -> None:
