@@ -7,7 +7,7 @@ other, and space their requests evenly. Deletes are counted for the whole index,
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from threading import Lock
 from typing import Final
@@ -44,7 +44,7 @@ class SharedDeletes:
         self._lock = Lock()
         """Of the borrower, which is for one event loop at a time."""
 
-    def parts(self, ids: Collection[str]) -> Iterator[list[str]]:
+    def parts(self, ids: Iterable[str]) -> Iterator[list[str]]:
         """What is deleted within a second each, so that a killed process has borrowed no more."""
         rest = iter(ids)
         while some := list(islice(rest, max(1, int(self._records)))):
@@ -64,26 +64,22 @@ class SharedDeletes:
         """Have everybody wait so long, as the store has said."""
         if seconds > 0:
             with self._lock:
-                asyncio.run(self._told(seconds))
+                asyncio.run(self._announce(seconds))
 
     async def _borrowed(self, records: int) -> float:
         borrower = self._lender()
         if borrower.rests:
             return 0.0
-        try:
-            async with asyncio.timeout(PATIENCE):
-                return await borrower.borrow(DELETE, records, 1 / self._records) or 0.0
-        except TimeoutError:
-            return 0.0
+        return await borrower.borrow(DELETE, records, 1 / self._records) or 0.0
 
-    async def _told(self, seconds: float) -> None:
+    async def _announce(self, seconds: float) -> None:
         borrower = self._lender()
         borrower.tell(DELETE, seconds)
         await borrower.settle()
 
     def _lender(self) -> Borrower:
         if self._borrower is None:
-            self._borrower = Borrower(self._allowance, self._account(), self._heed)
+            self._borrower = Borrower(self._allowance, self._account(), self._heed, PATIENCE)
         return self._borrower
 
     def _heed(self, kind: str, hold: Hold) -> None:

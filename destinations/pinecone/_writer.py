@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -96,7 +96,7 @@ class IndexWriter:
         write = Write(f"updating in {namespace}", "/vectors/update", update_envelope(namespace), lambda _: seconds)
         return self._write(namespace, write, (encode_update(*change) for change in changes))
 
-    def delete(self, namespace: str, ids: Collection[str]) -> WriteResult:
+    def delete(self, namespace: str, ids: Iterable[str]) -> WriteResult:
         """Take records out. Ids, and even a namespace, that are not there are no failure."""
         envelope, rates = delete_envelope(namespace, self._limits.records), self._limits.rates
 

@@ -42,15 +42,15 @@ class Rates:
         if limits := self._limits:
             self._take(limits, "delete records", records, limits.deleted_records, "the index")
 
-    def _take(self, limits: PineconeRates, what: str, amount: int, most: int, place: str) -> None:
-        now, taken = self._clock(), self._taken[what, place]
+    def _take(self, limits: PineconeRates, unit: str, amount: int, most: int, place: str) -> None:
+        now, taken = self._clock(), self._taken[unit, place]
         while taken and taken[0][0] <= now - limits.seconds:
             taken.popleft()
         if taken and sum(before for _, before in taken) + amount > most:
             window = "second" if limits.seconds == 1 else f"{limits.seconds:g} seconds"
             wait = str(max(1, math.ceil(taken[0][0] + limits.seconds - now)))
             headers = {"Retry-After": wait} if limits.retry_after else {}
-            raise RefusedError(429, f"Too many {what}: the limit is {most} per {window} for {place}", headers=headers)
+            raise RefusedError(429, f"Too many {unit}: the limit is {most} per {window} for {place}", headers=headers)
         taken.append((now, amount))
 
 
