@@ -40,8 +40,9 @@ _HOPELESS: Final = 20
 """So many records that are refused in the same words, and none accepted, show that it is not about the records."""
 
 _GLANCE_SECONDS: Final = 0.1
-_LATENESS: Final = 0.02
-"""Seconds that a thread may wake up too late without the next one waiting for it."""
+_LATENESS: Final = 0.01
+"""Seconds that a thread may wake up too late without the next one waiting for it. They are taken from what a second
+holds less than it may, and so have to be fewer than that leaves (30 ms)."""
 
 _UNIT_BYTES: Final = 1_000
 _LEAST_UNITS: Final = 5
