@@ -83,11 +83,12 @@ async def _exchange(
 ) -> Answer:
     async def read(headers: CIMultiDictProxy[str], content: aiohttp.StreamReader) -> bytes:
         """Whatever has come is taken at once: a large answer comes in thousands of pieces."""
-        unpacker = Unpacker(", ".join(headers.getall("content-encoding", ())), max_bytes)
+        encodings = headers.getall("content-encoding", None)
+        unpacker = Unpacker(", ".join(encodings), max_bytes) if encodings else None
         chunks: list[bytes] = []
         size = 0
         while chunk := await content.readany():
-            chunks.append(unpacker.take(chunk))
+            chunks.append(unpacker.take(chunk) if unpacker else chunk)
             size += len(chunks[-1])
             if size > max_bytes:
                 raise UnreadableError(
@@ -95,7 +96,8 @@ async def _exchange(
                     "read. Raise source.max_answer_mb if it is genuine."
                 )
             await admit(size)
-        unpacker.end()
+        if unpacker:
+            unpacker.end()
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     answer = await transport.exchange(request, read)

@@ -28,7 +28,7 @@ OWN_LISTS: Final = frozenset({"/indexes", "/embed/tasks", "/embed-v2/tasks", "/e
 """Every account has these; a key that may not read them is a bad key."""
 
 MOST_AT_ONCE: Final = 8
-"""Pages of a list: some thousand rows in memory, and two minutes for two hundred thousand assets."""
+"""Pages of a list: four hundred rows in memory, and under a minute for a hundred thousand assets at 150 ms a page."""
 
 _identity = identity_by("_id")
 
