@@ -290,6 +290,7 @@ class Blocking(MemoryDestination):
         return super().apply(batch)
 
 
+@pytest.mark.long
 async def test_what_is_read_but_not_written_is_bounded() -> None:
     class Counting(MemoryDestination):
         given = 0

@@ -437,6 +437,7 @@ def test_a_table_says_where_it_is_and_shows_some_rows(
     assert "sample" not in recorded(instance, "media/video")["ads"]  # nothing was written
 
 
+@pytest.mark.long
 def test_a_file_may_ask_for_no_rows_to_be_shown(
     load: Load, instance: dg.DagsterInstance, postgres_url: str, schema: str
 ) -> None:
@@ -449,6 +450,7 @@ def test_a_file_may_ask_for_no_rows_to_be_shown(
     assert "sample" not in said
 
 
+@pytest.mark.long
 def test_a_map_of_each_table_is_drawn_where_the_file_asks_for_it(
     load: Load, source: ShelfSource, instance: dg.DagsterInstance
 ) -> None:

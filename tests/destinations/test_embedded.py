@@ -113,6 +113,7 @@ def test_what_went_wrong_is_said_with_the_place_to_look(passable_path: Path) -> 
         EmbeddedPostgres(passable_path / "file" / "data")
 
 
+@pytest.mark.long
 def test_the_servers_own_reason_is_repeated(passable_path: Path) -> None:
     directory = passable_path / "data"
     EmbeddedPostgres(directory).close()

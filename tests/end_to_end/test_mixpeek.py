@@ -176,6 +176,7 @@ def documents(postgres_url: str, schema: str, tmp_path: Path, monkeypatch: pytes
         yield command
 
 
+@pytest.mark.long
 def test_an_object_is_submitted_synced_and_found_by_words_and_a_retriever(
     documents: Command, postgres_url: str, schema: str, tmp_path: Path
 ) -> None:

@@ -164,6 +164,7 @@ def test_an_asset_that_is_gone_when_it_is_replayed_leaves_nothing(
         assert left == (0,), table
 
 
+@pytest.mark.long
 def test_what_is_bad_is_set_aside_alone_and_what_was_good_stays(
     vectorferry: Command, sandbox: Sandbox, tables: psycopg.Connection[Any]
 ) -> None:

@@ -184,6 +184,7 @@ def test_an_organization_that_is_not_told_is_in_nobodys_way(how: str, monkeypatc
         assert syncs.held == ASSETS - 1
 
 
+@pytest.mark.long
 def test_another_source_in_the_same_schema(postgres_url: str, schema: str) -> None:
     """Whoever changes `type` in the file has other collections, and the old ones look gone."""
     with running_sandbox(served()) as sandbox, ExitStack() as stack:
@@ -210,6 +211,7 @@ def test_another_source_in_the_same_schema(postgres_url: str, schema: str) -> No
         assert rows == (ASSETS,)
 
 
+@pytest.mark.long
 def test_the_command_line(
     vectorferry: Command, settings: dict[str, Any], sandbox: Sandbox, postgres_url: str, schema: str
 ) -> None:

@@ -94,6 +94,7 @@ def test_processes_send_no_more_together_than_one_may(
     assert seconds(connection, schema, "next_at") - float(began) >= sent / RATE
 
 
+@pytest.mark.long
 def test_what_a_killed_process_has_borrowed_is_there_again_within_a_second(
     begin: Callable[[str], subprocess.Popen[str]], connection: Connection, schema: str, sandbox: Sandbox
 ) -> None:
@@ -213,6 +214,7 @@ async def test_only_the_servers_clock_counts(
 
 
 @pytest.mark.parametrize("command", family([work_on_shards, run_plan, run_verify]))
+@pytest.mark.long
 def test_whatever_lists_or_reads_borrows(
     command: Callable[[SyncSettings], object],
     settings: dict[str, Any],
@@ -244,6 +246,7 @@ def test_whatever_lists_or_reads_borrows(
         ]
     ),
 )
+@pytest.mark.long
 def test_a_reader_who_may_not_borrow_goes_on_alone_without_a_word(
     command: Callable[[SyncSettings], object],
     option: str,

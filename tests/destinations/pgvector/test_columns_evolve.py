@@ -290,6 +290,7 @@ def test_words_that_postgres_reserves_are_names_like_any_other(
         ]
     ),
 )
+@pytest.mark.long
 def test_a_view_that_reads_with_its_callers_rights_goes_on_to_do_so(
     loaded: Callable[..., None], prepared: Prepared, sql: Sql, changed: Columns
 ) -> None:
@@ -378,6 +379,7 @@ ASKED = ("3", "k => 150", "mode => 'exact'", "diversity => 0.5", "per_asset => 3
 
 
 @pytest.mark.parametrize("index", family(["hnsw", "ivfflat"]))
+@pytest.mark.long
 def test_whoever_has_searched_before_goes_on_to_find(prepared: Prepared, sql: Sql, index: str) -> None:
     """A session keeps plans, and Postgres does not see that those of a row type's array are out of date."""
 

@@ -206,6 +206,7 @@ def test_a_dropped_view_is_made_again(prepared: Prepared, sql: Sql) -> None:
 
 
 @pytest.mark.parametrize("table", family(["video__model_v1", "video", "assets"]))
+@pytest.mark.long
 def test_what_was_in_a_dropped_table_is_read_again(
     postgres_url: str, schema: str, prepared: Prepared, sql: Sql, table: str
 ) -> None:

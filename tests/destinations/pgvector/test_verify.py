@@ -163,6 +163,7 @@ def test_it_is_named_and_repaired_with_one_write_for_each_row(
     assert synced(source, store).collections["ads"].pulled == 0
 
 
+@pytest.mark.long
 def test_rows_of_an_asset_that_neither_ledger_nor_source_has_are_removed(
     source: MemorySource, store: PgvectorDestination, execute: Execute
 ) -> None:
