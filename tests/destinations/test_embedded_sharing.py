@@ -53,6 +53,7 @@ print("done")
 """
 
 
+@pytest.mark.long
 def test_two_users_in_one_process_share_it(made_directory: Path) -> None:
     first = EmbeddedPostgres(made_directory)
     second = EmbeddedPostgres(made_directory)

@@ -78,6 +78,7 @@ def requests(sandbox: Sandbox) -> tuple[int, int]:
     return counts.get("assets.features", 0), counts.get("features.get", 0)
 
 
+@pytest.mark.long
 def test_a_replay_reads_just_the_assets_in_quarantine_once_for_all_destinations(
     vectorferry: Command, sandbox: Sandbox
 ) -> None:

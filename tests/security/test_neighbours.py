@@ -194,6 +194,7 @@ def test_nothing_in_a_planted_schema_is_run(database: Database, planted: list[st
     assert database.neighbour in said["plan"]
 
 
+@pytest.mark.long
 def test_a_trigger_on_a_table_of_ours_is_refused_by_name(database: Database) -> None:
     with closing(PgvectorDestination("media", database.url)) as destination:
         sync(destination)
