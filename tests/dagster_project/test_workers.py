@@ -172,7 +172,6 @@ def kill_a_worker(instance: dg.DagsterInstance, url: str, schema: str, sandbox: 
     sandbox.faults.clear()
 
 
-@pytest.mark.long
 def test_a_run_in_which_little_has_changed_has_no_workers(
     sandbox: Sandbox, postgres_url: str, schema: str, instance: dg.DagsterInstance
 ) -> None:
