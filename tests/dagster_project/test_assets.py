@@ -325,6 +325,7 @@ def test_counts_of_a_second_destination_have_its_name_in_front(
     assert (said["inserted"], said["other/inserted"]) == (6, 6)
 
 
+@pytest.mark.long
 def test_hundreds_of_assets_need_only_a_few_log_lines(
     load: Load, source: ShelfSource, instance: dg.DagsterInstance
 ) -> None:
@@ -386,6 +387,7 @@ NAMES = ["ads", "lectures", "news"]
 
 
 @pytest.mark.parametrize("destinations", family([["other"], ["box", "other"]], (1,)))
+@pytest.mark.long
 def test_a_collection_that_breaks_a_destination_costs_the_others_nothing(
     load: Load, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, destinations: list[str]
 ) -> None:

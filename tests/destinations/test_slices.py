@@ -167,6 +167,7 @@ def test_what_only_one_of_two_has_in_quarantine_is_read_and_is_no_difference(sto
     assert 0 < read < 20
 
 
+@pytest.mark.long
 def test_where_most_slices_differ_everything_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     first, other = MemoryDestination("first"), MemoryDestination("other")
     made = [asset(f"a{number}", feature("f")) for number in range(700)]

@@ -98,6 +98,7 @@ def test_a_few_assets_that_lack_a_field_are_nothing_to_tell(postgres_url: str, s
     assert run_sync(configured).advice == []
 
 
+@pytest.mark.long
 def test_parameters_of_an_address(postgres_url: str, schema: str, sandbox: Sandbox) -> None:
     """Those that are not used are told, and the others are used."""
     options = "-c%20search_path%3Dpublic%20-c%20statement_timeout%3D1234s"
@@ -141,6 +142,7 @@ def test_two_destinations_in_one_schema(postgres_url: str, schema: str, sandbox:
         always=(2,),
     ),
 )
+@pytest.mark.long
 def test_every_form_that_libpq_takes(postgres_url: str, schema: str, sandbox: Sandbox, form: str) -> None:
     with psycopg.connect(postgres_url) as connection:
         directory, port = connection.info.host, connection.info.port

@@ -100,6 +100,7 @@ def counts(summary: dict[str, Any]) -> tuple[int, int, int]:
     return seen["listed"], seen["unchanged"], seen["pulled"]
 
 
+@pytest.mark.long
 def test_a_collection_that_submit_makes_is_synced_by_the_id_that_it_gets(
     tmp_path: Path, postgres_url: str, schema: str
 ) -> None:

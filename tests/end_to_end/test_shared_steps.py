@@ -96,6 +96,7 @@ def test_a_list_step_is_heard_of_while_the_source_keeps_it_waiting(
     assert (films.to_pull, films.error) == (ASSETS, None)
 
 
+@pytest.mark.long
 def test_whoever_would_write_something_else_may_not_join(
     settings: Settings, sandbox: Sandbox, new_schema: Callable[[], str]
 ) -> None:

@@ -125,6 +125,7 @@ def test_another_key(syncs: Syncs) -> None:
     assert run_sync(other).exit_code == 0
 
 
+@pytest.mark.long
 def test_another_address(syncs: Syncs) -> None:
     here = syncs.settings().source.model_dump()["base_url"]
     for share in SHARES:
@@ -134,6 +135,7 @@ def test_another_address(syncs: Syncs) -> None:
 
 
 @pytest.mark.parametrize("syncs", family(["mixpeek", "mixpeek-documents"]), indirect=True)
+@pytest.mark.long
 def test_another_namespace(syncs: Syncs) -> None:
     before = "the key's own" if syncs.service == "mixpeek" else "default"
     for share in SHARES:

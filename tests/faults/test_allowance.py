@@ -129,6 +129,7 @@ async def test_a_lender_that_cannot_be_asked_says_so(
     destination.close()
 
 
+@pytest.mark.long
 def test_a_sync_goes_on_by_itself_where_nothing_can_be_borrowed(
     settings: dict[str, Any], connection: Connection, schema: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

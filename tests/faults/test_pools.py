@@ -120,6 +120,7 @@ def test_a_pool_that_is_too_small_says_so(
 
 
 @pytest.mark.usefixtures("impatient")
+@pytest.mark.long
 def test_a_pool_that_others_have_is_waited_for(
     postgres_url: str, passable_path: Path, sandbox: Sandbox, schema: str, caplog: pytest.LogCaptureFixture
 ) -> None:

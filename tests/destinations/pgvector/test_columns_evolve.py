@@ -306,6 +306,7 @@ def test_a_view_that_reads_with_its_callers_rights_goes_on_to_do_so(
     assert sorted(sql.execute(options, [views]).fetchall()) == [(view, kept) for view in views]
 
 
+@pytest.mark.long
 def test_a_plan_announces_all_of_it_and_changes_nothing(
     loaded: Callable[..., None], prepared: Prepared, sql: Sql, postgres_url: str, schema: str
 ) -> None:

@@ -253,6 +253,7 @@ def test_a_dropped_generation_comes_back_with_the_rights_and_the_row_security_of
         sql.execute(f"DROP OWNED BY {reader}; DROP ROLE {reader}")
 
 
+@pytest.mark.long
 def test_nothing_is_read_again_for_a_dropped_generation_that_was_retired(
     prepared: Prepared, sql: Sql, caplog: pytest.LogCaptureFixture
 ) -> None:
