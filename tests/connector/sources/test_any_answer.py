@@ -132,7 +132,7 @@ async def refused(opened: SourceSettings, share: float, random: Random, monkeypa
 def test_any_answer_is_read_set_aside_or_refused(url: str, service: Callable[[str], SourceSettings]) -> None:
     ends: set[bool] = set()
 
-    @settings(max_examples=examples(4, 200), deadline=None)
+    @settings(max_examples=examples(8, 200), deadline=None)
     @given(st.integers(0, 2**32), st.sampled_from([0.5, 0.1]))
     @example(0, 1.0)  # few examples may all be taken well, or all badly
     @example(0, 0.0)
