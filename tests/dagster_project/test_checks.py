@@ -108,6 +108,7 @@ def test_nothing_stays_unfinished_at_the_source(load: Load, source: ShelfSource,
     assert check(defs, instance, "unfinished") == (True, "")
 
 
+@pytest.mark.long
 def test_every_row_has_its_vectors(
     pgvector: Load, instance: dg.DagsterInstance, run_sql: Callable[[str], None]
 ) -> None:
@@ -134,6 +135,7 @@ def test_what_is_stored_is_what_the_books_say(
     assert check(defs, instance, "ledger", "image") == (True, "")
 
 
+@pytest.mark.long
 def test_what_is_stored_is_what_the_source_has(
     pgvector: Load, source: ShelfSource, instance: dg.DagsterInstance
 ) -> None:
@@ -168,6 +170,7 @@ def crowd(count: int) -> dict[str, Any]:
     return {each.asset_id: each for each in made}
 
 
+@pytest.mark.long
 def test_searches_find_the_true_neighbours(
     load: Load,
     source: ShelfSource,
@@ -196,6 +199,7 @@ def test_searches_find_the_true_neighbours(
     assert "of the ten true neighbours, less than 95.0%" in said
 
 
+@pytest.mark.long
 def test_the_source_s_own_search_finds_the_same_neighbours(
     load: Load,
     source: ShelfSource,
@@ -225,6 +229,7 @@ def test_the_source_s_own_search_finds_the_same_neighbours(
     assert said.endswith("of the neighbours are those that the source's own search finds, less than 80.0%")
 
 
+@pytest.mark.long
 def test_a_source_without_a_search_is_said_to_have_none(pgvector: Load, instance: dg.DagsterInstance) -> None:
     defs = pgvector(overlap=True)
     assert materialize(defs, instance, "ads").success
@@ -232,6 +237,7 @@ def test_a_source_without_a_search_is_said_to_have_none(pgvector: Load, instance
     assert "there is nothing to compare with" in failure_of(result)
 
 
+@pytest.mark.long
 def test_vectors_keep_their_shape(pgvector: Load, instance: dg.DagsterInstance, run_sql: Callable[[str], None]) -> None:
     """A model that was replaced without a word, and one that answers with zeros."""
     defs = pgvector(shape=True)

@@ -140,6 +140,7 @@ def test_a_collection_that_is_gone_stays_until_the_guard_lets_it_go(
     assert materialize(allowed, instance, "ads", "news").success
 
 
+@pytest.mark.long
 def test_a_collection_that_is_gone_and_of_which_nothing_is_stored_retires(
     load: Load, source: ShelfSource, instance: dg.DagsterInstance
 ) -> None:

@@ -305,6 +305,7 @@ def test_a_sync_outside_dagster_becomes_materializations(
     assert [(event.asset_key.path[-1], event.partition) for event in third.asset_events] == [("image", "news")]
 
 
+@pytest.mark.long
 def test_a_run_of_this_dagster_is_not_recorded_twice(load: Load, stored: dg.DagsterInstance) -> None:
     defs = load({"collections": ["ads"]})
     assert materialize(defs, stored, "ads").success

@@ -70,6 +70,7 @@ def test_a_run_that_finds_nothing_changed_says_little_however_many_named_vectors
     assert len(many) == len(few)
 
 
+@pytest.mark.long
 def test_a_run_that_finds_nothing_changed_counts_no_rows(postgres_url: str, schema: str) -> None:
     """Of a hundred million vectors, that takes a minute."""
     sent = unchanged(postgres_url, schema, ["m1"])

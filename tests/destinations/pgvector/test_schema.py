@@ -245,6 +245,7 @@ def test_a_dropped_view_is_made_again(prepared: Prepared, sql: Sql) -> None:
 
 
 @pytest.mark.parametrize("table", family(["video__model_v1", "video", "assets"]))
+@pytest.mark.long
 def test_what_was_in_a_dropped_table_is_read_again(
     postgres_url: str, schema: str, prepared: Prepared, sql: Sql, table: str
 ) -> None:
@@ -291,6 +292,7 @@ def test_a_dropped_generation_comes_back_with_the_rights_and_the_row_security_of
         sql.execute(f"DROP OWNED BY {reader}; DROP ROLE {reader}")
 
 
+@pytest.mark.long
 def test_nothing_is_read_again_for_a_dropped_generation_that_was_retired(
     prepared: Prepared, sql: Sql, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -221,6 +221,7 @@ async def test_an_edit_that_moves_no_time_is_not_seen_at_once() -> None:
         assert await listed(source, index) == before
 
 
+@pytest.mark.long
 async def test_what_is_due_is_read_again_and_not_called_changed_before() -> None:
     """With turns that come and go faster than anything is asked."""
     reread = Reread(1e-9)
