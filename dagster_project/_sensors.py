@@ -210,7 +210,7 @@ class _Marks:
 
 
 def _shape(settings: SyncSettings) -> str:
-    """Changes when the same assets would be stored otherwise, or elsewhere."""
+    """Changes when the same assets would be stored otherwise, or elsewhere. Secrets, a `url` among them, are masked."""
     text = settings.model_dump_json(include={"modalities", "destinations"})
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 

@@ -59,6 +59,11 @@ def test_who_is_not_let_in_is_told_what_an_administrator_has_to_run(
     assert verb == change.split(maxsplit=1)[0].replace("REVOKE", "GRANT")
 
 
+def test_a_server_that_is_starting_is_worth_waiting_for() -> None:
+    with pytest.raises(RetryableError, match="Wait until it takes connections"), translated("here"):
+        raise psycopg.OperationalError("connection failed: FATAL:  the database system is starting up")
+
+
 def test_a_user_without_rights_is_told_which_to_get(postgres_url: str, schema: str) -> None:
     with psycopg.connect(postgres_url, autocommit=True) as admin:
         admin.execute(f"CREATE EXTENSION IF NOT EXISTS vector; CREATE ROLE {schema} LOGIN")
