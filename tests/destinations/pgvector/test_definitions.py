@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import psycopg
 import pytest
 
-from vectorferry.connector.plugin import Asset, DestinationError, Difference, Discrepancy, Modality, SearchQuery
-from vectorferry.connector.testing import MemorySource
+from vectorferry import Summary, Verification
+from vectorferry.connector.plugin import (
+    Asset,
+    DestinationError,
+    Difference,
+    Discrepancy,
+    Feature,
+    Modality,
+    SchemaMapping,
+    SearchQuery,
+)
+from vectorferry.connector.testing import MemorySource, sync, verify
 from vectorferry.destinations import PgvectorDestination
 
 from ... import builders
 from ...builders import batch, dense
 from ...examples import family
-from .test_verify import MAPPING, asset, checked, feature, found, own, source, store, synced
+from .test_verify import found, own, store
 
-__all__ = ["source", "store"]
+__all__ = ["store"]
+
+PLAIN = {"index": "none"}
+MAPPING = SchemaMapping.model_validate(
+    {
+        "video": {
+            "columns": {"takes": {"path": "takes", "type": "bigint"}},
+            "vectors": {"model": PLAIN, "half": {"storage": "halfvec", **PLAIN}},
+        }
+    }
+)
 
 Sql = psycopg.Connection[Any]
 
@@ -54,8 +75,7 @@ def retyped(table: str, column: str, kind: str, before: str = "") -> str:
 KEYS = "collection, asset_id, feature_id"
 VECTORS = f"{KEYS}, embedding, vector_hash"
 NO_VIEW, NO_KEY = "DROP VIEW video_model CASCADE", "ALTER TABLE video DROP CONSTRAINT video_pkey"
-NO_VIEWS = "DROP VIEW video_half CASCADE; DROP VIEW video_words CASCADE; " + NO_VIEW
-NO_INDEX = NO_VIEW + "; DROP INDEX video__model_hnsw"
+NO_VIEWS = "DROP VIEW video_half CASCADE; " + NO_VIEW
 
 READ_AGAIN = [
     keyless("video", f"{KEYS}, takes, metadata, extra, row_hash"),
@@ -71,7 +91,7 @@ READ_AGAIN = [
     nothing("_sync_ledger", "fingerprint"),
     nothing("_sync_ledger", "contents"),
     f"{NO_KEY}; {nothing('video', 'feature_id')}",
-    retyped("video__model", "embedding", "vector USING '[1,2]'::vector", NO_INDEX),
+    retyped("video__model", "embedding", "vector USING '[1,2]'::vector", NO_VIEW),
     "UPDATE _sync_ledger SET features = '{\"smell\": 1}' WHERE asset_id = 'a'",
     "UPDATE _sync_ledger SET features = '[1]' WHERE asset_id = 'a'",
 ]
@@ -94,14 +114,33 @@ TAKEN = [
     nothing("_sync_vectors", "own_digest", ""),
     nothing("_sync_runs", "counts", ""),
     "ALTER TABLE _sync_ledger ALTER synced_at DROP DEFAULT",
-    retyped("video__model", "embedding", "halfvec(8)", NO_INDEX),
-    retyped("video__model", "embedding", "vector(3)", NO_INDEX + "; TRUNCATE video__model"),
+    retyped("video__model", "embedding", "halfvec(8)", NO_VIEW),
+    retyped("video__model", "embedding", "vector(3)", NO_VIEW + "; TRUNCATE video__model"),
     retyped("video__model", "vector_hash", "text USING encode(vector_hash, 'hex')"),
     retyped("assets", "created_at", "timestamp"),
     retyped("_sync_ledger", "contents", "json"),
     retyped("_sync_ledger", "asset_id", 'text COLLATE "ucs_basic"'),
     retyped("video", "feature_id", "varchar(50)", NO_VIEWS + "; ALTER TABLE video ALTER feature_key DROP EXPRESSION"),
 ]
+
+
+def feature(name: str = "f1", takes: int = 3) -> Feature:
+    told = {"takes": takes, "metadata": {"by": "x"}}
+    return Feature(name, "video", told, {"model": dense(0.1, 2.5), "half": dense(1 / 3)})
+
+
+@pytest.fixture
+def source() -> MemorySource:
+    """Two assets of a feature."""
+    return MemorySource({"ads": [Asset(name, "v1", "video", features=(feature(),)) for name in ("a", "b")]})
+
+
+def synced(source: MemorySource, store: PgvectorDestination) -> Summary:
+    return asyncio.run(sync(source, [store], name="media", mapping=MAPPING))
+
+
+def checked(source: MemorySource, store: PgvectorDestination, *, repair: bool = False) -> Verification:
+    return asyncio.run(verify(source, [store], name="media", mapping=MAPPING, sample=None, repair=repair))
 
 
 def shape(sql: Sql) -> list[Any]:
@@ -113,7 +152,7 @@ def mended(source: MemorySource, store: PgvectorDestination, sql: Sql, before: l
     assert own(store) == list(store.discrepancies("ads", 0)) == []
     assert synced(source, store).exit_code == 0
     assert shape(sql) == before
-    source.assets["ads"]["b"] = asset("b", feature("f1", takes=5), feature("f2", "image"), version=2)
+    source.assets["ads"]["b"] = Asset("b", "v2", "video", features=(feature(takes=5),))
     assert synced(source, store).exit_code == 0
     assert checked(source, store).in_step
     rows = store.search(SearchQuery(Modality.VIDEO, "model", dense(0.1, 2.5))).rows

@@ -7,7 +7,7 @@ from contextlib import closing
 import psycopg
 import pytest
 
-from vectorferry.connector.plugin import SchemaMapping
+from vectorferry.connector.plugin import Difference, SchemaMapping
 from vectorferry.connector.sandbox import Sandbox
 
 from ...builders import asset, batch, feature
@@ -67,3 +67,19 @@ def test_what_somebody_has_taken_from_a_manifest_is_given_back(
         assert stored_ids(sandbox) == {"a#f1", "b#f1"}
         assert list(destination.discrepancies("ads")) == []
         assert [*looking.planned(SchemaMapping()).statements] == []
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("records", ['{"media-model-v1-8": null}', '{"media-model-v1-8": "never a hash"}'])
+def test_what_is_no_hash_is_found_and_written_again(
+    open_pinecone: Open, postgres_url: str, schema: str, records: str
+) -> None:
+    destination = open_pinecone()
+    destination.apply(BATCH)
+    with psycopg.connect(postgres_url, autocommit=True) as sql:
+        sql.execute(f"UPDATE {schema}.{FEATURES} SET records = %s WHERE asset_id = 'a'".encode(), [records])
+    named = list(destination.discrepancies("ads"))
+    assert [(each.kind, each.asset_id) for each in named] == [(Difference.DIFFERENT, "a")]
+    destination.distrust("ads", named)
+    destination.apply(BATCH)
+    assert list(destination.discrepancies("ads")) == []
