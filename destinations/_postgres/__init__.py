@@ -48,6 +48,7 @@ from vectorferry.destinations._postgres._ddl import (
     table_steps,
     why_refused,
 )
+from vectorferry.destinations._postgres._definitions import Damage, damages
 from vectorferry.destinations._postgres._errors import refusal, translate, translated
 from vectorferry.destinations._postgres._limits import PostgresAllowance, limit_table
 from vectorferry.destinations._postgres._locks import collection_lock, lock, lock_ddl, try_lock
@@ -102,6 +103,7 @@ __all__ = [
     "EMBEDDED",
     "ID",
     "Address",
+    "Damage",
     "Database",
     "DesiredRows",
     "Driver",
@@ -129,6 +131,7 @@ __all__ = [
     "columns_of",
     "count_rejected",
     "cursor_table",
+    "damages",
     "delete_assets",
     "delete_keys",
     "delete_rejected",

@@ -144,23 +144,28 @@ def _identity_steps(table: Table) -> list[str]:
 
 
 def _written_out(element: Any) -> str:
-    return str(element.compile(dialect=_DIALECT)).strip()
+    return str(element.compile(dialect=DIALECT)).strip()
 
 
-_DIALECT: Final = create_mock_engine("postgresql+psycopg://", print).dialect  # needs no server
+DIALECT: Final = create_mock_engine("postgresql+psycopg://", print).dialect  # needs no server
 
-_COLUMNS: Final = text("""
-SELECT c.relname, a.attname, CASE
+TYPE_NAME: Final = """CASE
     -- Without its schema, which is not in our path.
     WHEN t.typnamespace = (SELECT extnamespace FROM pg_extension WHERE extname = 'vector')
     AND t.typname IN ('vector', 'halfvec', 'sparsevec')
     THEN t.typname || coalesce('(' || CAST(nullif(a.atttypmod, -1) AS text) || ')', '')
-    ELSE format_type(a.atttypid, a.atttypmod) END, c.relkind = 'r' AND c.relreplident = 'd'
+    ELSE format_type(a.atttypid, a.atttypmod) END"""
+"""Of a column `a` of the type `t`, in a query of the server's catalogue."""
+
+_COLUMNS: Final = text(
+    f"SELECT c.relname, a.attname, {TYPE_NAME}, c.relkind = 'r' AND c.relreplident = 'd' "  # noqa: S608 - our own words
+    """
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 LEFT JOIN pg_type t ON t.oid = a.atttypid
 WHERE n.nspname = :schema AND c.relname = ANY(CAST(:relations AS text[])) ORDER BY c.oid, a.attnum
-""")
+"""
+)
 
 
 def columns_of(connection: Connection, schema: str, relations: Iterable[str]) -> dict[str, dict[str, str]]:

@@ -42,6 +42,7 @@ _FIXES: Final = {
     "SELECT on what is in it.",
     "42P01": "Where somebody has dropped a table of a sync, `vectorferry sync` makes it again, and reads what was in "
     "it anew.",
+    "42P22": "Where somebody has changed the collation of a column, `vectorferry sync` gives it back.",
     "53100": _DISK_FULL,
     "53200": "The server is out of memory. Lower maintenance_work_mem or `batch.rows` and run again.",
     "57014": "Somebody, or the `options` of the `url`, ended the statement.",

@@ -40,7 +40,7 @@ from vectorferry.destinations.pgvector._database import VectorDatabase, extensio
 from vectorferry.destinations.pgvector._generations import count_vectors, vector_kind
 from vectorferry.destinations.pgvector._indexes import count_vectors as count_rows
 from vectorferry.destinations.pgvector._indexes import is_index_due, planned_index
-from vectorferry.destinations.pgvector._prepare import first_steps, loss_note, preparation
+from vectorferry.destinations.pgvector._prepare import first_steps, loss_notes, preparation
 from vectorferry.destinations.pgvector._related import related_hashes
 from vectorferry.destinations.pgvector._schema import SyncSchema
 from vectorferry.destinations.pgvector._storage import (
@@ -167,7 +167,7 @@ class SchemaOutlook:
                     f"{entry.modality} features in quarantine are read again"
                     for entry in prepared.reindexed
                 ),
-                *map(loss_note, sorted(prepared.missed)),
+                *loss_notes(prepared),
                 *_unmade(schema.mapping, schema.catalogue),
             ],
             related_hashes=self.related_hashes,

@@ -113,7 +113,10 @@ class SyncSchema:
         check_layout(connection, self.name, tables)
         rows = connection.execute(select(*(self.tables.modalities.c[n] for n in ("modality", "table_name", "columns"))))
         recorded = {
-            Modality(modality): (table, {name: ColumnMapping.model_validate(each) for name, each in columns.items()})
+            Modality(modality): (
+                table,
+                {name: ColumnMapping.model_validate(each) for name, each in (columns or {}).items()},
+            )
             for modality, table, columns in rows
         }
         check_layout(connection, self.name, {table: FIXED_FEATURE_COLUMNS for table, _ in recorded.values()})

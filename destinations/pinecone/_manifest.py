@@ -7,6 +7,7 @@ leaves them in the journal: records that may or may not be there, with unknown c
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Container, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from copy import copy
@@ -36,6 +37,7 @@ from vectorferry.connector.plugin import (
     sum_slices,
 )
 from vectorferry.destinations._postgres import (
+    Damage,
     Database,
     FeatureKey,
     PostgresAllowance,
@@ -50,6 +52,7 @@ from vectorferry.destinations._postgres import (
     check_security,
     collection_lock,
     count_rejected,
+    damages,
     delete_assets,
     delete_rejected,
     end_shared_runs,
@@ -109,6 +112,7 @@ from vectorferry.destinations.pinecone._manifest_tables import (
     RecordedFeature,
 )
 
+_log = logging.getLogger("vectorferry")
 _PAGE: Final = 1_000
 """Rows that are read at once for a check: no transaction waits for Pinecone."""
 
@@ -186,7 +190,8 @@ class Manifest:
             check_encoding(connection, self._server.location)
             present._refusal = self._why_refused(connection)
             manifest = present if self._is_prepared(connection) else None
-            return ManifestOutlook(manifest, printed(self._missing_steps(connection)), present._refusal)
+            steps = self._missing_steps(connection, self._damages(connection))
+            return ManifestOutlook(manifest, printed(steps), present._refusal)
 
     def prepare(self) -> None:
         """Make the schema and its tables. Writes nothing when none is missing; needs no pgvector."""
@@ -195,7 +200,10 @@ class Manifest:
             if why := self._why_refused(connection):
                 raise DestinationError(why)
             lock_ddl(connection, self._schema)
-            run(connection, self._missing_steps(connection))
+            damaged = self._damages(connection)
+            run(connection, self._missing_steps(connection, damaged))
+        for each in damaged:
+            _log.warning("%s", each.note())
 
     def check_settings(self, values: Mapping[str, str]) -> None:
         """Raise `ConfigurationError` for a setting that is not what it was when records were written."""
@@ -542,12 +550,19 @@ class Manifest:
     def _why_refused(self, connection: Connection) -> str | None:
         return why_refused(connection, self._schema, self._tables.metadata.tables.values(), self._server.location)
 
-    def _missing_steps(self, connection: Connection | None) -> list[Step]:
-        """What makes the tables that are not there yet; none is, without a connection. Raises `ConfigurationError` for
-        tables of an early version."""
+    def _damages(self, connection: Connection) -> list[Damage]:
+        return damages(connection, self._schema, self._tables.metadata.tables.values())
+
+    def _missing_steps(self, connection: Connection | None, damaged: Sequence[Damage] = ()) -> list[Step]:
+        """What makes the tables that are not there yet, none of which is without a connection, and gives back to the
+        others what somebody has taken away. Raises `ConfigurationError` for tables of an early version."""
+        tables, steps = self._tables, list[Step]()
         if connection is not None:
             self._check_layout(connection)
-        return [*steps_to_create(connection, self._schema, self._tables.metadata)]
+        steps += steps_to_create(connection, self._schema, tables.metadata)
+        if unread := [each.concerns(tables.ledger) for each in damaged if each.concerns_rows(tables.features)]:
+            steps += [update(tables.ledger).where(*unread).values(fingerprint=""), delete(tables.cursors)]
+        return [*steps, *(step for each in damaged for step in each.steps())]
 
     def _check_owned(self, connection: Connection) -> None:
         check_owned(connection, self._schema, (table.name for table in self._tables.metadata.tables.values()))
