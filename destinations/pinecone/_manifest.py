@@ -36,6 +36,7 @@ from vectorferry.connector.plugin import (
     sum_slices,
 )
 from vectorferry.destinations._postgres import (
+    READ_ONLY,
     Database,
     FeatureKey,
     PostgresAllowance,
@@ -64,7 +65,6 @@ from vectorferry.destinations._postgres import (
     of_assets,
     printed,
     read_cursor,
-    read_only,
     read_origin,
     read_rejected,
     read_runs,
@@ -341,9 +341,8 @@ class Manifest:
             return known_assets(connection, self._tables.ledger, collection, asset_ids, *others)
 
     def asset_ids(self, collection: str) -> Iterator[str]:
-        """Every asset that has anything here, be it in the journal or the quarantine only; streamed."""
-        with self._transaction() as connection:
-            yield from recorded_asset_ids(connection, self._tables.naming_assets, collection)
+        """Every asset that has anything here, be it in the journal or the quarantine only; page by page."""
+        yield from recorded_asset_ids(self._transaction, self._tables.naming_assets, collection)
 
     def collections(self) -> Sequence[str]:
         """Every collection that has anything here, sorted; that of a manifest made anew may be in no ledger yet."""
@@ -580,7 +579,6 @@ class Manifest:
     def _transaction(self) -> Iterator[Connection]:
         with self._server.translated():
             database = self._server.database
-            begin = database.plain_transaction
-            begun = read_only(begin) if self._read_only else begin()
+            begun = database.plain_transaction(READ_ONLY if self._read_only else None)
             with begun as connection, explained_by(self._refusal):
                 yield connection
