@@ -11,7 +11,7 @@ all its attempts.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from typing import Any, Final
 
@@ -30,13 +30,14 @@ SCOPE: Final = "vectorferry"
 CHANGES: Final = ("inserted", "updated", "unchanged", "deleted")
 
 
-@contextmanager
-def span(name: str, attributes: Mapping[str, Any], *, client: bool = False) -> Iterator[dict[str, Any]]:
+def span(name: str, attributes: Mapping[str, Any], *, client: bool = False) -> AbstractContextManager[dict[str, Any]]:
     """A span around a block. What the block puts into the dictionary becomes attributes; an error, its class' name."""
+    return _span(name, attributes, client=client) if _is_set_up() else nullcontext({})
+
+
+@contextmanager
+def _span(name: str, attributes: Mapping[str, Any], *, client: bool) -> Iterator[dict[str, Any]]:
     more: dict[str, Any] = {}
-    if not _is_set_up():
-        yield more
-        return
     kind = trace.SpanKind.CLIENT if client else trace.SpanKind.INTERNAL
     tracer = trace.get_tracer(SCOPE)
     # What an error says is left out: it may quote what a service has answered.

@@ -89,12 +89,13 @@ def sync_schedule(settings: SyncSettings, job: AssetJob, keys: Collection[dg.Ass
 
 
 def unfinished(
-    instance: dg.DagsterInstance, job: str, assets: Collection[dg.AssetKey], order: Sequence[str]
+    instance: dg.DagsterInstance, job: str, assets: Collection[dg.AssetKey], order: Sequence[str], besides: str = ""
 ) -> set[str]:
-    """The partitions that runs of these assets are queued or under way for, however these were asked for."""
+    """The partitions that runs of these assets, besides the one of this id, are queued or under way for, however these
+    were asked for."""
     runs = instance.get_runs(dg.RunsFilter(statuses=list(NOT_FINISHED_STATUSES)))
     ours = (run for run in runs if run.job_name == job or not set(assets).isdisjoint(run.asset_selection or ()))
-    return {key for run in ours for key in _partitions_of(run.tags, order)}
+    return {key for run in ours if run.run_id != besides for key in _partitions_of(run.tags, order)}
 
 
 def _partitions_of(tags: Mapping[str, str], order: Sequence[str]) -> Sequence[str]:

@@ -18,7 +18,7 @@ import numpy as np
 from pydantic import Field
 
 from vectorferry import SyncSettings, Verification, compare, verify
-from vectorferry.connector._engine import Comparison
+from vectorferry.connector._engine import Comparison, prepare_untouched
 from vectorferry.connector.plugin import (
     Capability,
     Destination,
@@ -306,7 +306,7 @@ class _Look:
         settings = self.settings
         resolved = resolve_part(settings.destinations[place], environ, settings.where, ("destinations", place))
         with closing(resolved.open(settings.name)) as opened:
-            opened.prepare(settings.modalities)
+            prepare_untouched(opened, settings.modalities)
             return work(opened)
 
     def observations(self, partition: str, before: datetime | None = None) -> Iterator[Mapping[str, Any]]:

@@ -182,7 +182,7 @@ class VectorferrySync(dg.Component, dg.Model, dg.Resolvable):
                 *(checks_schedule(settings, each) for each in checking),
             ],
             sensors=[
-                discovery_sensor(settings, job, resource_key, running="discovery" in self.sensors),
+                discovery_sensor(settings, job, sync.keys, resource_key, running="discovery" in self.sensors),
                 changes_sensor(settings, job, sync.keys, resource_key, running="changes" in self.sensors),
                 outside_sensor(settings, targets, resource_key, running="outside" in self.sensors),
             ],

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import datetime
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any, Final, Self
 from urllib.parse import quote, unquote
 
@@ -41,6 +42,20 @@ def named_collections(settings: SyncSettings) -> tuple[str, ...]:
     return tuple(getattr(settings.source, "collections", None) or ())
 
 
+_RANGES: ContextVar[dict[Any, Sequence[str]] | None] = ContextVar("ranges", default=None)
+
+
+@contextmanager
+def remembered() -> Iterator[None]:
+    """Look each range of keys up once in a block, on this thread. Dagster asks for it again with every piece of
+    metadata; and a partition may retire, or be deleted in the UI, while a run that has it goes on."""
+    _RANGES.set({})
+    try:
+        yield
+    finally:
+        _RANGES.set(None)
+
+
 class CollectionPartitions(dg.DynamicPartitionsDefinition):
     """The dynamic partitions ``{sync}_collections``.
 
@@ -67,15 +82,14 @@ class CollectionPartitions(dg.DynamicPartitionsDefinition):
         for key in keys:
             instance.delete_dynamic_partition(self.store_name, key)
 
-    @contextmanager
-    def remembering(self) -> Iterator[None]:
-        """Look a range of keys up once in a block: Dagster asks for it again with every piece of metadata."""
-        look_up = super().get_partition_keys_in_range
-        self.get_partition_keys_in_range = cache(look_up)  # type: ignore[method-assign]
-        try:
-            yield
-        finally:
-            del self.get_partition_keys_in_range
+    def get_partition_keys_in_range(self, partition_key_range: dg.PartitionKeyRange) -> Sequence[str]:
+        """The keys from the first to the last one; while `remembered`, as they were when they were first asked for."""
+        ranges = _RANGES.get()
+        if ranges is None:
+            return super().get_partition_keys_in_range(partition_key_range)
+        if (place := (self.name, partition_key_range)) not in ranges:
+            ranges[place] = super().get_partition_keys_in_range(partition_key_range)
+        return ranges[place]
 
     @property
     def store_name(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
@@ -29,6 +29,7 @@ from vectorferry.connector.plugin import (
     resolve_part,
 )
 from vectorferry.dagster._assets import VectorferryTranslator
+from vectorferry.dagster._automation import unfinished
 from vectorferry.dagster._failures import (
     destination_errors,
     fail,
@@ -52,7 +53,7 @@ from vectorferry.dagster._metadata import (
     scan_metadata,
     table_metadata,
 )
-from vectorferry.dagster._partitions import CollectionPartitions, Collections, collection_of
+from vectorferry.dagster._partitions import CollectionPartitions, Collections, collection_of, remembered
 from vectorferry.dagster._targets import ModalityTable, Target, VectorIndex, destination_name, further_indexes
 from vectorferry.destinations import PgvectorDestination
 
@@ -80,19 +81,20 @@ def sync_partitions(
     that nobody knew of is recorded under the key that the `translator` gives it. A partition whose collection the
     source has lost is retired once the guard has let go of what is stored.
     """
-    step = _Step(context, selection, translator)
-    try:
-        step.sync_all()
-    except BaseException as error:
-        step.record_finished(counted=isinstance(error, Exception))  # who terminates a run does not want to wait
-        raise
-    if step.failed:
-        step.record_finished()
-        if not tries_again(context, step.failed.values()):  # another try needs the partitions of this one
-            step.retire_gone()
-        fail(context, step.failed, len(context.partition_keys), len(step.remaining))
-    yield from step.results()
-    step.retire_gone()
+    with remembered():
+        step = _Step(context, selection, translator)
+        try:
+            step.sync_all()
+        except BaseException as error:
+            step.record_finished(counted=isinstance(error, Exception))  # who terminates a run does not want to wait
+            raise
+        if step.failed:
+            step.record_finished()
+            if not tries_again(context, step.failed.values()):  # another try needs the partitions of this one
+                step.retire_gone()
+            fail(context, step.failed, len(context.partition_keys), len(step.remaining))
+        yield from step.results()
+        step.retire_gone()
 
 
 @dataclass
@@ -276,23 +278,29 @@ class _Step:
                 )
 
     def retire_gone(self) -> None:
-        """Take the partitions of collections away that the source has lost and that were settled."""
-        if keys := sorted(self.gone & self.finished.keys()):
-            CollectionPartitions.of(self.selection.settings).retire(self.context.instance, keys)
+        """Take the partitions of collections away that the source has lost and that were settled; but for those that
+        another run has, which would end at once: Dagster takes no range from or to a partition that is not there."""
+        partitions, instance = CollectionPartitions.of(self.selection.settings), self.context.instance
+        if not (settled := self.gone & self.finished.keys()):
+            return
+        order = partitions.get_partition_keys(dynamic_partitions_store=instance)
+        job, assets = self.context.job_name, self.context.assets_def.keys
+        busy = unfinished(instance, job, assets, order, besides=self.context.run.run_id)
+        if keys := sorted(settled - busy):
+            partitions.retire(instance, keys)
             self.context.log.warning(f"retired, for the source no longer has them: {', '.join(keys)}")
+        if keys := sorted(settled & busy):
+            self.context.log.warning(
+                f"not retired yet, for another run that has not finished has them: {', '.join(keys)}"
+            )
 
     def results(self) -> Iterator[dg.MaterializeResult[Any]]:
         report = self._report()
         for asset, target in self.selection.targets.items():
-            with self._partitions_remembered():
-                for key in self.finished:
-                    self.context.add_asset_metadata(report.partition(target, key), asset, partition_key=key)
+            for key in self.finished:
+                self.context.add_asset_metadata(report.partition(target, key), asset, partition_key=key)
             yield dg.MaterializeResult(asset_key=asset, metadata=report.whole(target))
         self._record_further(report)
-
-    def _partitions_remembered(self) -> AbstractContextManager[None]:
-        partitions = self.context.assets_def.partitions_def
-        return partitions.remembering() if isinstance(partitions, CollectionPartitions) else nullcontext()
 
     def record_finished(self, *, counted: bool = True) -> None:
         """What a step that fails has to say itself: Dagster would count all of its partitions as failed."""

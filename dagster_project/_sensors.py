@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence, Set
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -32,10 +33,15 @@ RUNS_PER_TICK: Final = 10
 
 
 def discovery_sensor(
-    settings: SyncSettings, job: AssetJob, resource_key: str, *, running: bool = False
+    settings: SyncSettings,
+    job: AssetJob,
+    assets: Collection[dg.AssetKey],
+    resource_key: str,
+    *,
+    running: bool = False,
 ) -> dg.SensorDefinition:
     """The sensor ``{sync}_discovery``: at most ten new collections per tick, the rest in the next ones; and those that
-    have vanished, each once.
+    have vanished, each once, when no unfinished run has it.
 
     It runs by itself when the sync's file names its collections or has a schedule: then somebody has said what to read.
     """
@@ -58,21 +64,24 @@ def discovery_sensor(
         except LimitReachedError as error:
             return dg.SkipReason(str(error))
         known = context.instance.get_dynamic_partitions(partitions.store_name)
-        vanished = [] if partitions.file_keys else sorted(set(known).difference(keys))
+        gone = set() if partitions.file_keys else set(known).difference(keys)
+        busy = unfinished(context.instance, job.name, assets, known) if gone else set()
         new = sorted(set(keys).difference(known))[:RUNS_PER_TICK]
-        return _asked_for(partitions, new, vanished, _Cursor.read(context.cursor), len(keys))
+        return _asked_for(partitions, new, gone, busy, _Cursor.read(context.cursor), len(keys))
 
     return discover
 
 
 @dataclass(frozen=True)
 class _Cursor:
-    """The number of runs requested so far is part of every run key: Dagster remembers run keys for good, and a
-    collection that went and came back has to be asked for again. `vanished` are the partitions that were asked for
-    since their collection is gone: where the guard keeps it, asking again would only fail again."""
+    """The number of runs requested so far, since when, is part of every run key: Dagster remembers run keys for good, a
+    collection that went and came back has to be asked for again, and somebody may reset the cursor. `vanished` are the
+    partitions that were asked for since their collection is gone: where the guard keeps it, asking again would only
+    fail again."""
 
     requested: int = 0
     vanished: Sequence[str] = ()
+    since: str = ""
 
     @classmethod
     def read(cls, cursor: str | None) -> _Cursor:
@@ -80,28 +89,45 @@ class _Cursor:
 
 
 def _asked_for(
-    partitions: CollectionPartitions, new: Sequence[str], vanished: Sequence[str], cursor: _Cursor, total: int
+    partitions: CollectionPartitions,
+    new: Sequence[str],
+    gone: Set[str],
+    busy: Set[str],
+    cursor: _Cursor,
+    total: int,
 ) -> dg.SensorResult:
-    due = [*new, *(key for key in vanished if key not in cursor.vanished)]
-    after = _Cursor(cursor.requested + len(due), vanished)
+    """A run that settles a collection retires its partition, which no run that is under way can do without: one that is
+    `busy` is asked for when it no longer is."""
+    settled = sorted(gone - busy - {*cursor.vanished})
+    due = [*new, *settled]
+    since = cursor.since or f"{_now():%Y%m%dT%H%M%S}"
+    after = _Cursor(cursor.requested + len(due), sorted(gone & {*cursor.vanished, *settled}), since)
     return dg.SensorResult(
         dynamic_partitions_requests=[partitions.build_add_request(new)] if new else None,
-        run_requests=[dg.RunRequest(run_key=f"{cursor.requested}-{key}", partition_key=key) for key in due] or None,
+        run_requests=[dg.RunRequest(run_key=f"{since}-{cursor.requested}-{key}", partition_key=key) for key in due]
+        or None,
         skip_reason=None if due else f"none of the {total} collections is new",
         cursor=json.dumps(asdict(after)),
     )
 
 
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
 SensorName = Literal["discovery", "changes", "outside"]
 SECONDS_TO_LOOK: Final = 40
 """Dagster gives a sensor a minute."""
+SECONDS_TO_ASK_AGAIN: Final = 3_600
+"""A run that failed is asked for again then, for its collection may not change any more."""
 
 
 def changes_sensor(
     settings: SyncSettings, job: AssetJob, keys: Collection[dg.AssetKey], resource_key: str, *, running: bool
 ) -> dg.SensorDefinition:
     """The sensor ``{sync}_changes``: asks for a run of those collections in which something has been finished, changed
-    or (where everything is listed) deleted at the source since it last did, and that no unfinished run has."""
+    or (where everything is listed) deleted at the source since it last did, and that no unfinished run has. One whose
+    run came to nothing is asked for again after an hour; all are, once, when mapping or destinations have changed."""
     partitions = CollectionPartitions.of(settings)
 
     @dg.sensor(
@@ -122,14 +148,24 @@ def changes_sensor(
             seen = _look(context, current, [key for key in due if key not in busy])
         except LimitReachedError as error:
             return dg.SkipReason(str(error))
-        changed = sorted(key for key, mark in seen.found.items() if seen.before.marks.get(key) != mark)
-        marks = {key: mark for key, mark in {**seen.before.marks, **seen.found}.items() if key in due}
+        before, shape, synced = seen.before, _shape(settings), _last_synced(context.instance, min(keys))
+        is_reshaped = before.shape not in {"", shape}
+        waiting = {key: ask for key, ask in before.asked.items() if key in due and synced.get(key) == ask.last}
+        changed = sorted(
+            key
+            for key, mark in seen.found.items()
+            if is_reshaped or before.marks.get(key) != mark or (key in waiting and waiting[key].is_overdue)
+        )
+        marks = {key: mark for key, mark in {**before.marks, **seen.found}.items() if key in due}
+        if is_reshaped:  # those that are busy just now, or that there was no time for, are asked for later
+            marks = dict(seen.found)
         spans = list(ranges(changed, order, len(order)))
-        since = seen.before.since or f"{datetime.now(UTC):%Y%m%dT%H%M%S}"
-        after = _Marks(marks, seen.before.requested + len(spans), seen.next, since)
+        since = before.since or f"{_now():%Y%m%dT%H%M%S}"
+        asked = {**waiting, **{key: _Ask(_now().timestamp(), synced.get(key)) for key in changed}}
+        after = _Marks(marks, before.requested + len(spans), seen.next, since, shape, asked)
         return dg.SensorResult(
             run_requests=[
-                request(first, last, run_key=f"{since}-{seen.before.requested + number}-{first}")
+                request(first, last, run_key=f"{since}-{before.requested + number}-{first}")
                 for number, (first, last) in enumerate(spans)
             ]
             or None,
@@ -141,15 +177,47 @@ def changes_sensor(
 
 
 @dataclass(frozen=True)
+class _Ask:
+    """When a run of a partition was asked for, and the event that had recorded the last sync of it by then."""
+
+    at: float
+    last: int | None
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether the run should have come to something long ago: it has failed, or was ended by somebody."""
+        return _now().timestamp() - self.at >= SECONDS_TO_ASK_AGAIN
+
+
+@dataclass(frozen=True)
 class _Marks:
     """The mark of each partition as it was when it was last asked for; the partition that a tick begins with, where the
     one before had no time for all; and for run keys, which Dagster remembers for good, how many runs were asked for
-    since when: somebody may reset the cursor."""
+    since when: somebody may reset the cursor. `shape` is that of the settings; `asked` are the partitions that were
+    asked for and have not been synced since."""
 
     marks: Mapping[str, str] = field(default_factory=dict)
     requested: int = 0
     next: str = ""
     since: str = ""
+    shape: str = ""
+    asked: Mapping[str, _Ask] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, cursor: str | None) -> _Marks:
+        fields = json.loads(cursor) if cursor else {}
+        return cls(**{**fields, "asked": {key: _Ask(**each) for key, each in fields.get("asked", {}).items()}})
+
+
+def _shape(settings: SyncSettings) -> str:
+    """Changes when the same assets would be stored otherwise, or elsewhere. Secrets, a `url` among them, are masked."""
+    text = settings.model_dump_json(include={"modalities", "destinations"})
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def _last_synced(instance: dg.DagsterInstance, asset: dg.AssetKey) -> Mapping[str, int]:
+    """By partition, the event that recorded its last sync."""
+    return instance.get_latest_storage_id_by_partition(asset, dg.DagsterEventType.ASSET_MATERIALIZATION)
 
 
 @dataclass(frozen=True)
@@ -162,7 +230,7 @@ class _Seen:
 def _look(context: dg.SensorEvaluationContext, settings: SyncSettings, keys: Sequence[str]) -> _Seen:
     """The marks of these partitions, of as many as there is time for, beginning where the last tick ended."""
     began = time.monotonic()
-    before = _Marks(**json.loads(context.cursor)) if context.cursor else _Marks()
+    before = _Marks.read(context.cursor)
     turned = [*(key for key in sorted(keys) if key >= before.next), *(key for key in sorted(keys) if key < before.next)]
     collections = Collections(settings, environ)
     ids = {collection: key for key in turned if (collection := collections.id_of(key)) is not None}

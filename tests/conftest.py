@@ -29,6 +29,10 @@ from .other_postgres import NotToBeHadError, other_postgres
 register_profiles()
 
 
+# What pytest has made of a test file's asserts is kept also where Python is told to keep nothing: without it, each
+# worker makes it anew for five seconds.
+sys.dont_write_bytecode = False
+
 gc.disable()  # what is imported and collected stays to the end, and is not looked through for garbage again and again
 
 

@@ -3,6 +3,7 @@
 from vectorferry.connector._engine._compare import Comparison, VectorComparison, run_compare
 from vectorferry.connector._engine._doctor import run_doctor
 from vectorferry.connector._engine._marks import run_marks
+from vectorferry.connector._engine._opening import prepare_untouched
 from vectorferry.connector._engine._points import embedding_maps
 from vectorferry.connector._engine._quarantine import (
     RejectedAt,
@@ -61,6 +62,7 @@ __all__ = [
     "embedding_maps",
     "fleets_of",
     "list_shards",
+    "prepare_untouched",
     "refill",
     "run_compare",
     "run_doctor",

@@ -1,7 +1,8 @@
 """The HTTP client that every source shares, with its settings and errors."""
 
+from vectorferry.connector.http._allowance import PATIENCE, Borrower
 from vectorferry.connector.http._answer import Answer, Meaning, in_words, meaning_of, retry_after
-from vectorferry.connector.http._client import ApiClient
+from vectorferry.connector.http._client import ApiClient, hashed_key
 from vectorferry.connector.http._errors import (
     ForbiddenError,
     NotFoundError,
@@ -26,9 +27,11 @@ from vectorferry.connector.http._settings import (
 
 __all__ = [
     "ACCEPTED",
+    "PATIENCE",
     "Answer",
     "ApiClient",
     "ApiSourceSettings",
+    "Borrower",
     "ClientSettings",
     "ForbiddenError",
     "Meaning",
@@ -42,6 +45,7 @@ __all__ = [
     "can_travel",
     "check_base_url",
     "environment_proxy",
+    "hashed_key",
     "in_words",
     "is_loopback",
     "meaning_of",

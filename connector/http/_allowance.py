@@ -35,9 +35,17 @@ class Borrower:
     """Asks the lender for one client. `heed` is called with every hold that somebody was told to keep.
 
     That a quota was used up before this client began is not heeded: it may have been raised, and the service says so.
+    A lender that has not answered within `patience` seconds cannot be asked.
     """
 
-    def __init__(self, allowance: Allowance, account: Account, heed: Callable[[str, Hold], None]) -> None:
+    def __init__(
+        self,
+        allowance: Allowance,
+        account: Account,
+        heed: Callable[[str, Hold], None],
+        patience: float | None = None,
+    ) -> None:
+        self._patience = patience
         self._allowance = allowance
         self._account = account
         self._heed = heed
@@ -92,11 +100,12 @@ class Borrower:
 
     async def _answer(self, question: Awaitable[T]) -> T | None:
         try:
-            return await question
+            async with asyncio.timeout(self._patience):
+                return await question
         except Exception as error:  # whatever it is, it is not worth a sync
             self._rests_until = _now() + REST
             words = error if isinstance(error, VectorferryError) else type(error).__name__
-            _log.warning("this process keeps to the limits of the source by itself: %s", words)
+            _log.warning("this process keeps to the limits by itself: %s", words)
             return None
 
     def _hear(self, holds: Mapping[str, Hold]) -> None:

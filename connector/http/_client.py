@@ -82,7 +82,7 @@ class ApiClient:
         key_help = f"Check {settings.key_path}. {settings.key_advice}".strip()
         self._judge = Judge(self._address.base_url, self._address.host, self._key, key_help)
         self._retries = Retries(settings.retry)
-        self._hashed_key = cache(partial(_hashed, self._key))
+        self._hashed_key = cache(partial(hashed_key, self._key))
         self._wire: _Wire | None = None
         self._allowance: Allowance | None = None
         self._has_answered = False
@@ -304,6 +304,7 @@ class ApiClient:
             raise ConfigurationError(f"source.base_url {error}") from None
 
 
-def _hashed(key: str, service: str) -> str:
+def hashed_key(key: str, service: str) -> str:
+    """A slow, salted hash of a key, another one for each service; there is no way back."""
     salt = f"vectorferry key of {service}".encode()
     return pbkdf2_hmac("sha256", key.encode(), salt, KEY_HASH_ROUNDS, dklen=16).hex()

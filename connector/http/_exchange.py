@@ -4,7 +4,8 @@ Errors are built while a library's exception is handled but raised after, so tha
 headers they carry, hangs on ours as a cause or context.
 
 A transport of httpx decides how a service is reached: certificates, a proxy, limits. What it makes of each request and
-answer took more than half of the time that a small one takes altogether, so that these go to its session directly.
+answer took more than half of the time that a small one takes altogether, so that these go to its session directly; and
+what the session makes of each took half of what was left, so that a plain GET goes to its connections directly.
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ import aiohttp
 import httpx
 from aiohttp.http_exceptions import HttpProcessingError
 from httpx_aiohttp import AiohttpTransport
+from multidict import CIMultiDictProxy
 
 from vectorferry.connector._model._errors import RetryableError, SourceError, VectorferryError
 from vectorferry.connector.http._answer import Answer, Meaning, in_words, meaning_of
 from vectorferry.connector.http._errors import UnreadableError, one_line
+from vectorferry.connector.http._prepared import PreparedGet, Read, prepared_get
 
 ACCEPTED: Final = "gzip"
 """What a request says that it takes."""
@@ -78,28 +81,28 @@ async def exchange(
 async def _exchange(
     transport: SingleSendTransport, request: Outgoing, max_bytes: int, admit: Callable[[int], Awaitable[None]]
 ) -> Answer:
-    async with await transport.send(request) as response:
-        body = await _read(response, max_bytes, admit)
-    _log.debug("%s %s: %d, %d bytes", request.method, request.url, response.status, len(body))
-    return Answer(response.status, response.headers, body)
+    async def read(headers: CIMultiDictProxy[str], content: aiohttp.StreamReader) -> bytes:
+        """Whatever has come is taken at once: a large answer comes in thousands of pieces."""
+        encodings = headers.getall("content-encoding", None)
+        unpacker = Unpacker(", ".join(encodings), max_bytes) if encodings else None
+        chunks: list[bytes] = []
+        size = 0
+        while chunk := await content.readany():
+            chunks.append(unpacker.take(chunk) if unpacker else chunk)
+            size += len(chunks[-1])
+            if size > max_bytes:
+                raise UnreadableError(
+                    f"{urlsplit(request.url).hostname} sent an answer larger than {max_bytes:,} bytes; it was not "
+                    "read. Raise source.max_answer_mb if it is genuine."
+                )
+            await admit(size)
+        if unpacker:
+            unpacker.end()
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
-
-async def _read(response: aiohttp.ClientResponse, max_bytes: int, admit: Callable[[int], Awaitable[None]]) -> bytes:
-    """Whatever has come is taken at once: a large answer comes in thousands of pieces."""
-    unpacker = Unpacker(", ".join(response.headers.getall("content-encoding", ())), max_bytes)
-    chunks: list[bytes] = []
-    size = 0
-    while chunk := await response.content.readany():
-        chunks.append(unpacker.take(chunk))
-        size += len(chunks[-1])
-        if size > max_bytes:
-            raise UnreadableError(
-                f"{response.url.host} sent an answer larger than {max_bytes:,} bytes; it was not read. "
-                "Raise source.max_answer_mb if it is genuine."
-            )
-        await admit(size)
-    unpacker.end()
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    answer = await transport.exchange(request, read)
+    _log.debug("%s %s: %d, %d bytes", request.method, request.url, answer.status, len(answer.body))
+    return answer
 
 
 def _translated(error: Exception, host: str) -> VectorferryError:
@@ -179,9 +182,13 @@ class Unpacker:
 
 
 class SingleSendTransport(AiohttpTransport):
-    """A transport of httpx that gives out aiohttp's answers, and sends once: what fails is for the caller to repeat."""
+    """A transport of httpx that gives out aiohttp's answers, and sends once: what fails is for the caller to repeat.
+
+    It keeps no cookies: what an answer sets travels with no other request.
+    """
 
     timeout = aiohttp.ClientTimeout()
+    _prepared: PreparedGet | None = None
 
     def get_client(self) -> aiohttp.ClientSession:
         """The session as the transport makes it, on the same connector, with what keeps it from sending twice."""
@@ -189,21 +196,37 @@ class SingleSendTransport(AiohttpTransport):
         connector = session.connector
         session.detach()
         return aiohttp.ClientSession(
-            connector=connector, middlewares=(_without_resending,), timeout=self.timeout, auto_decompress=False
+            connector=connector,
+            middlewares=(_without_resending,),
+            timeout=self.timeout,
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
         )
 
-    async def send(self, request: Outgoing) -> aiohttp.ClientResponse:
-        """The answer to a request once its headers have come, to be read and left by `async with`."""
-        if not isinstance(self.client, aiohttp.ClientSession):
-            self.client = self.get_client()
-        return await self.client.request(
+    async def exchange(self, request: Outgoing, read: Read) -> Answer:
+        """The answer to a request, whose body `read` reads once its headers have come."""
+        if request.method == "GET" and request.content is None:
+            prepared = self._prepared
+            if prepared is None or prepared.headers is not request.headers:
+                prepared = prepared_get(self._session, request.url, request.headers, self._by_proxy)
+                self._prepared = prepared
+            if prepared is not None and (target := prepared.target(request.url)) is not None:
+                return Answer(*await prepared.send(target, read))
+        async with self._session.request(
             request.method,
             request.url,
             data=request.content,
             headers=request.headers,
             allow_redirects=False,
             **self._by_proxy,
-        )
+        ) as response:
+            return Answer(response.status, response.headers, await read(response.headers, response.content))
+
+    @property
+    def _session(self) -> aiohttp.ClientSession:
+        if not isinstance(self.client, aiohttp.ClientSession):
+            self.client = self.get_client()
+        return self.client
 
     @cached_property
     def _by_proxy(self) -> Mapping[str, Any]:

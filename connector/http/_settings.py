@@ -24,6 +24,9 @@ Params: TypeAlias = Mapping[str, str | int | Sequence[str]]
 """What stands in a query; a list is the same parameter once for each of its values."""
 
 MAX_SEGMENT: Final = 2_000
+UNRESERVED: Final = re.compile(r"[\w.~-]+", re.ASCII)
+"""What stands in an address as it is."""
+
 BELOW: Final = re.compile(r"/(?!/)[^?#\\]*\Z")
 DOT_SEGMENT: Final = re.compile(r"/\.\.?(?:/|\Z)")
 
@@ -199,14 +202,14 @@ class Address:
 
 def _query(params: Params) -> str:
     """Many requests have the same one; it is remembered where its values are nothing but texts."""
-    texts = {name: value if isinstance(value, str | int) else tuple(value) for name, value in params.items()}
-    if all(type(value) is not int for value in texts.values()):
-        return _known_query(tuple(texts.items()))
-    return f"?{urlencode(texts, doseq=True)}"
+    texts = tuple([(name, value if isinstance(value, str | int) else tuple(value)) for name, value in params.items()])
+    if any(type(value) is int for _, value in texts):
+        return f"?{urlencode(texts, doseq=True)}"
+    return _known_query(texts)
 
 
 @lru_cache
-def _known_query(params: tuple[tuple[str, str | tuple[str, ...]], ...]) -> str:
+def _known_query(params: tuple[tuple[str, str | int | tuple[str, ...]], ...]) -> str:
     return f"?{urlencode(params, doseq=True)}"
 
 
@@ -276,7 +279,7 @@ def segment(value: str) -> str:
     """
     if value in ("", ".", "..") or len(value) > MAX_SEGMENT:
         raise ValueError("not usable as part of a path")
-    return quote(value, safe="")
+    return value if UNRESERVED.fullmatch(value) else quote(value, safe="")
 
 
 def can_travel(value: str) -> bool:

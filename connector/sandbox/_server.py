@@ -63,6 +63,12 @@ class RequestLog:
             return dict(sorted(self._sizes.items()))
 
     @property
+    def open(self) -> int:
+        """How many are being answered."""
+        with self._lock:
+            return self._open
+
+    @property
     def peak(self) -> int:
         """The most requests that were being answered at once since the start or the last reset."""
         with self._lock:

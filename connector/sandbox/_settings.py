@@ -122,6 +122,8 @@ class PineconeRates(Settings):
 
     seconds: float = Field(default=1.0, gt=0)
     requests: int = Field(default=100, ge=1, description="of upsert, query, update and delete each, per namespace")
+    upserted_bytes: int = Field(default=50_000_000, ge=1, description="per namespace; 4 a value, plus metadata and ids")
+    deleted_records: int = Field(default=5_000, ge=1, description="per index")
     retry_after: bool = Field(default=True, description="say in Retry-After how many whole seconds to wait")
 
 

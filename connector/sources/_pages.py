@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -45,21 +47,65 @@ def pagination_in(answer: Mapping[str, Any]) -> Mapping[str, Any]:
     return pagination or {}
 
 
-async def walk(fetch: Callable[[int], Awaitable[Page]], identity: Callable[[Any], str]) -> AsyncIterator[Page]:
+async def walk(
+    fetch: Callable[[int], Coroutine[Any, Any, Page]], identity: Callable[[Any], str], width: int = 1
+) -> AsyncGenerator[Page, None]:
     """Pages from the first on: until the counts are reached, an empty page (still given out, for its counts), or one
-    whose rows were all there before (from a service that does not look at the page number)."""
+    whose rows were all there before (from a service that does not look at the page number).
+
+    Once a page has said how many there are, `width` of these are asked for at a time, and come out in their order all
+    the same. More than one is for a list at whose end everything new comes: then a total that falls, and rows that come
+    twice, tell of all that a walk page by page would have told of.
+    """
     number, rows = 0, 0
     seen = SeenIds()
-    while True:
-        number += 1
-        page = await fetch(number)
-        rows += len(page.rows)
-        new = seen.add([identity(row) for row in page.rows])
-        ends = not page.rows or page.ends(number, rows)
-        if ends or any(new):
-            yield replace(page, new=new)
-        if ends or not any(new):
-            return
+    ahead = _PagesAhead(fetch, width)
+    try:
+        while True:
+            number += 1
+            page = await ahead.page(number)
+            rows += len(page.rows)
+            new = seen.add([identity(row) for row in page.rows])
+            ends = not page.rows or page.ends(number, rows)
+            if ends or any(new):
+                yield replace(page, new=new)
+            if ends or not any(new):
+                return
+    finally:
+        await ahead.aclose()
+
+
+class _PagesAhead:
+    """Asks for the pages that are known to follow, a bounded number at a time.
+
+    No page that it gives tells of fewer rows than the one before, unless rows have gone. Then the pages are as if they
+    had been read one after the other: rows move forward only, past pages that were read, and where a page with a higher
+    number has been read before one with a lower, what moved meanwhile is on both.
+    """
+
+    def __init__(self, fetch: Callable[[int], Coroutine[Any, Any, Page]], width: int) -> None:
+        self._fetch = fetch
+        self._width = width
+        self._last = 0
+        self._total = 0
+        self._asked: deque[asyncio.Task[Page]] = deque()
+
+    async def page(self, number: int) -> Page:
+        """The page with this number, which is the one after that before. Raises what asking for it raises."""
+        if self._width > 1:
+            while len(self._asked) < self._width and number + len(self._asked) <= self._last:
+                self._asked.append(asyncio.create_task(self._fetch(number + len(self._asked))))
+        page = await (self._asked.popleft() if self._asked else self._fetch(number))
+        if self._width > 1 and page.total is not None and page.total < self._total:
+            page = await self._fetch(number)  # it may be older than the one before, which has seen more rows come
+        self._last, self._total = page.total_pages or 0, page.total or 0
+        return page
+
+    async def aclose(self) -> None:
+        """Ask for none any more."""
+        for task in self._asked:
+            task.cancel()
+        await asyncio.gather(*self._asked, return_exceptions=True)
 
 
 def identity_by(key: str) -> Callable[[Any], str]:

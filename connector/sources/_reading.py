@@ -353,5 +353,8 @@ class _Items(Generic[T]):
 
 
 async def _stopped(task: asyncio.Task[Any]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    if not task.done():
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    elif not task.cancelled():
+        task.exception()  # which counts as looked at from now on

@@ -34,6 +34,12 @@ WORDS: Final = (b"a", b"u", b"I")
 PLAIN_KEY: Final = re.compile(r"[ !#-\[\]-~]+")
 """A key that JSON spells as it is, in whichever way it is written."""
 
+MARK: Final = secrets.token_hex(8)
+"""What no service knows, and no answer can hold, to begin the names of vectors that were cut out. These never leave."""
+
+NUMBERS: Final = count()
+"""No two of them are called alike, in whichever answer."""
+
 BLOCK: Final = 32_768
 """Numbers that are made float32 together: few enough to stay in a processor's cache. numpy lets other threads run
 during each step, and getting back from them takes far longer than the step does for one vector."""
@@ -56,9 +62,7 @@ class LiftedVectors:
     """The vectors that were cut out of an answer, by what stands in their place there."""
 
     def __init__(self) -> None:
-        self._mark = secrets.token_hex(8)
         self._vectors: dict[str, Lifted] = {}
-        self._names = count()
         self._block: list[_Numbers] = []
         self._size = 0
 
@@ -98,7 +102,7 @@ class LiftedVectors:
 
     def _keep(self, text: bytes) -> str | None:
         """What to put in the place of a vector; None where this is none."""
-        name = f"{self._mark}:{next(self._names)}"
+        name = f"{MARK}:{next(NUMBERS)}"
         doubles = _parser.doubles(text)
         if doubles is not None:
             self._add_to_block(_Numbers(name, text, doubles))

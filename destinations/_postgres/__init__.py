@@ -55,6 +55,7 @@ from vectorferry.destinations._postgres._ddl import (
     table_steps,
     why_refused,
 )
+from vectorferry.destinations._postgres._definitions import Damage, damages_in, stored_definitions
 from vectorferry.destinations._postgres._errors import refusal, translate, translated
 from vectorferry.destinations._postgres._limits import PostgresAllowance, limit_table
 from vectorferry.destinations._postgres._locks import collection_lock, lock, lock_ddl, try_lock
@@ -122,6 +123,7 @@ __all__ = [
     "ROWS_AT_ONCE",
     "SNAPSHOT",
     "Address",
+    "Damage",
     "Database",
     "DesiredRows",
     "Driver",
@@ -156,6 +158,7 @@ __all__ = [
     "cursor_in",
     "cursor_of",
     "cursor_table",
+    "damages_in",
     "delete_assets",
     "delete_keys",
     "delete_rejected",
@@ -213,6 +216,7 @@ __all__ = [
     "slice_of",
     "statement",
     "steps_to_create",
+    "stored_definitions",
     "stored_hashes",
     "sum_up",
     "table_steps",

@@ -164,7 +164,7 @@ def _sorted(rows: Iterable[dict[str, Any]]) -> list[list[Any]]:
 def _record(row: Any) -> Rejected:
     return Rejected(
         asset_id=row.asset_id,
-        reason=Reason(row.reason),
+        reason=Reason(row.reason) if row.reason in _REASONS else Reason.MALFORMED,
         detail=row.detail,
         feature_id=row.feature_id,
         modality=row.modality,
@@ -172,6 +172,10 @@ def _record(row: Any) -> Rejected:
         column=row.column_name,
         kept=row.kept,
     )
+
+
+_REASONS: Final = frozenset(reason.value for reason in Reason)
+"""Those that this version knows: a later one may have others."""
 
 
 def _row(collection: str, rejected: Rejected) -> dict[str, Any]:
@@ -217,7 +221,7 @@ def known_assets(
 ) -> Mapping[str, Known]:
     """The ledger's entries for those of these assets that it has, `only` under these conditions."""
     rows = connection.execute(
-        select(ledger.c.asset_id, ledger.c.fingerprint, cast(ledger.c.features, Text)).where(
+        select(ledger.c.asset_id, func.coalesce(ledger.c.fingerprint, ""), cast(ledger.c.features, Text)).where(
             of_assets(ledger, collection, asset_ids), *only
         )
     ).all()
@@ -309,8 +313,15 @@ def _counts(known: Known) -> dict[str, int]:
     return {modality.value: count for modality, count in known.features.items()}
 
 
-def _features_in(text: str) -> dict[Modality, int]:
-    return {Modality(modality): count for modality, count in parse_json(text.encode()).items()}
+def _features_in(text: str | None) -> dict[Modality, int]:
+    """Nothing where somebody has written something else: then the asset is read again."""
+    counts = parse_json(text.encode()) if text else None
+    if not isinstance(counts, dict) or not all(isinstance(count, int) for count in counts.values()):
+        return {}
+    return {} if counts.keys() - _MODALITIES else {Modality(modality): count for modality, count in counts.items()}
+
+
+_MODALITIES: Final = frozenset(modality.value for modality in MODALITIES)
 
 
 # How far the changes of each collection have been followed.

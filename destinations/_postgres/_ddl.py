@@ -7,7 +7,7 @@ Whatever prepares a store first works out a list of steps, in a transaction that
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import groupby
 from typing import Any, Final, LiteralString, TypeAlias
@@ -21,7 +21,7 @@ from sqlalchemy.schema import CreateSchema
 from vectorferry.connector.plugin import DestinationError, LockedError, pause
 from vectorferry.destinations._postgres._blockers import is_lock_timeout, lock_holders
 from vectorferry.destinations._postgres._database import driver_of, facts_of, together
-from vectorferry.destinations._postgres._relations import Relations, columns_of
+from vectorferry.destinations._postgres._relations import Relations
 
 Step: TypeAlias = str | Executable
 """A statement that defines something, as `plan` prints it; or an entry in our own books."""
@@ -115,18 +115,16 @@ def joined(parts: Iterable[str | sql.Composable]) -> sql.Composed:
     return sql.SQL(", ").join(sql.Identifier(part) if isinstance(part, str) else part for part in parts)
 
 
-def steps_to_create(
-    connection: Connection | None, schema: str, *tables: MetaData, stored: Collection[str] | None = None
-) -> list[str]:
-    """What makes the schema and those of its tables that are not there yet: that are not `stored`, where that has been
-    looked up. Without a connection nothing is there."""
+def steps_to_create(relations: Relations | None, schema: str, *tables: MetaData) -> list[str]:
+    """What makes the schema and those of its tables that are not there yet, and lets their rows be told apart.
+    `relations` are to know of these tables; without any, nothing is there."""
     all_tables = [table for metadata in tables for table in metadata.tables.values()]
-    if connection is not None and stored is None:
-        stored = columns_of(connection, schema, (table.name for table in all_tables))
-    stored = stored or {}
-    is_there = connection is not None and (stored or inspect(connection).has_schema(schema))
-    missing = table_steps(table for table in all_tables if table.name not in stored)
-    return missing if is_there else [_written_out(CreateSchema(schema)), *missing]
+    stored = relations.columns if relations is not None else {}
+    keyed = relations.keyed if relations is not None else ()
+    is_there = relations is not None and (stored or inspect(relations.connection).has_schema(schema))
+    steps = table_steps(table for table in all_tables if table.name not in stored)
+    steps += [step for table in all_tables if table.name in keyed for step in _identity_steps(table)]
+    return steps if is_there else [_written_out(CreateSchema(schema)), *steps]
 
 
 def table_steps(tables: Iterable[Table]) -> list[str]:
@@ -138,14 +136,23 @@ def table_steps(tables: Iterable[Table]) -> list[str]:
     )
     for table in tables:
         table.create(recorder, checkfirst=False)
+        steps += _identity_steps(table)
     return steps
 
 
+def _identity_steps(table: Table) -> list[str]:
+    """Where a publication includes it (`FOR ALL TABLES`), Postgres lets nobody delete from a table of which it does not
+    know by what its rows are told apart: without a key, by all of their columns."""
+    if table.primary_key.columns:
+        return []
+    return [statement("ALTER TABLE {} REPLICA IDENTITY FULL", sql.Identifier(str(table.schema), table.name))]
+
+
 def _written_out(element: Any) -> str:
-    return str(element.compile(dialect=_DIALECT)).strip()
+    return str(element.compile(dialect=DIALECT)).strip()
 
 
-_DIALECT: Final = create_mock_engine("postgresql+psycopg://", print).dialect  # needs no server
+DIALECT: Final = create_mock_engine("postgresql+psycopg://", print).dialect  # needs no server
 
 
 def check_encoding(connection: Connection, location: str) -> None:

@@ -42,13 +42,18 @@ _FIXES: Final = {
     "SELECT on what is in it.",
     "42P01": "Where somebody has dropped a table of a sync, `vectorferry sync` makes it again, and reads what was in "
     "it anew.",
+    "42P22": "Where somebody has changed the collation of a column, `vectorferry sync` gives it back.",
     "53100": _DISK_FULL,
     "53200": "The server is out of memory. Lower maintenance_work_mem or `batch.rows` and run again.",
     "57014": "Somebody, or the `options` of the `url`, ended the statement.",
     "25006": "The server is read-only (a replica?). Use the primary's address.",
 }
 
+_PASSING: Final = "the database system is "
+"""What it says while it is starting up, shutting down, in recovery mode, or not yet accepting connections."""
+
 _CONNECTION_FIXES: Final = {
+    _PASSING: "Wait until it takes connections, and run again.",
     "query_wait_timeout": f"The pool in between had no connection to give in time. {NEEDED}",
     "max_client_conn": "The pool in between takes no more clients: raise PgBouncer's max_client_conn.",
     "unsupported startup parameter": "The pool in between does not take a parameter of the `url`. Leave it out, or "
@@ -59,6 +64,10 @@ _CONNECTION_FIXES: Final = {
     "does not exist": "Create it, or correct the destination's `url`.",
     "too many clients": "The server has no free connection. Close some, or raise max_connections.",
     "remaining connection slots": "The server has no free connection. Close some, or raise max_connections.",
+    "too many connections for": "End some of them, or raise the limit: ALTER ROLE (or DATABASE) … CONNECTION LIMIT …",
+    "not permitted to log in": "Let it, as an administrator: ALTER ROLE … LOGIN",
+    "permission denied for database": "Let this user in, as its owner: GRANT CONNECT ON DATABASE … TO …",
+    "not currently accepting connections": "Let users in again: ALTER DATABASE … ALLOW_CONNECTIONS on",
 }
 """By words: psycopg knows no SQLSTATE for a connection that was never made."""
 
@@ -128,7 +137,8 @@ def _no_connection(location: str, words: str, answered: bool, last_words: str) -
         return DestinationError(f"{_named(location)}: {why}\n{_DISK_FULL}")
     fix = next((fix for part, fix in _CONNECTION_FIXES.items() if part in words), _UNREACHABLE)
     message = f"cannot connect to {_named(location)}: {words}\n{fix}"
-    return RetryableError(message, after=_SECONDS_TO_RESTART) if answered else DestinationError(message)
+    is_passing = answered or _PASSING in words
+    return RetryableError(message, after=_SECONDS_TO_RESTART) if is_passing else DestinationError(message)
 
 
 def _has_no_room(words: str) -> bool:

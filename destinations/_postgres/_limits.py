@@ -103,7 +103,7 @@ class PostgresAllowance(Allowance):
         if not self._trouble:
             return ()
         return (
-            "this run kept to the source's limits by itself for a while, not together with other processes: "
+            "this run kept to limits by itself for a while, not together with other processes: "
             f"the table {self._schema}.{LIMITS} could not be used ({self._trouble})",
         )
 

@@ -29,7 +29,7 @@ _OWNERS: Final = text(
 SELECT c.relname AS name, c.relkind IN ('r', 'p') AS is_table, pg_get_userbyid(c.relowner) AS owner,
     c.relowner IN (SELECT role FROM own) OR (u.rolsuper AND o.rolsuper) AS is_own,
     c.relowner IN (SELECT role FROM trusted) AS is_trusted,
-    c.relrowsecurity OR c.relhassubclass AS reads_more,
+    c.relrowsecurity OR c.relhassubclass AS reads_more, row_security_active(c.oid) AS hides_rows,
     (SELECT t.tgname || ' calls a function of ' || pg_get_userbyid(p.proowner)
      FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
      WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND p.proowner NOT IN (SELECT role FROM trusted)
@@ -42,18 +42,23 @@ JOIN pg_roles u ON u.rolname = current_user JOIN pg_roles o ON o.oid = c.relowne
 WHERE n.nspname = :schema AND c.relname = ANY(CAST(:relations AS text[])) ORDER BY c.relname
 """
 )
-_COLUMNS: Final = text("""
-SELECT c.relname, a.attname, CASE
+TYPE_NAME: Final = """CASE
     -- Without its schema, which is not in our path.
     WHEN t.typnamespace = (SELECT extnamespace FROM pg_extension WHERE extname = 'vector')
     AND t.typname IN ('vector', 'halfvec', 'sparsevec')
     THEN t.typname || coalesce('(' || CAST(nullif(a.atttypmod, -1) AS text) || ')', '')
-    ELSE format_type(a.atttypid, a.atttypmod) END
+    ELSE format_type(a.atttypid, a.atttypmod) END"""
+"""Of a column `a` of the type `t`, in a query of the server's catalogue."""
+
+_COLUMNS: Final = text(
+    f"SELECT c.relname, a.attname, {TYPE_NAME}, c.relkind = 'r' AND c.relreplident = 'd' "  # noqa: S608 - our own words
+    """
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 LEFT JOIN pg_type t ON t.oid = a.atttypid
 WHERE n.nspname = :schema AND c.relname = ANY(CAST(:relations AS text[])) ORDER BY c.oid, a.attnum
-""")
+"""
+)
 _FUNCTIONS: Final = text(
     _TRUSTED  # noqa: S608 - our own words on both sides
     + """
@@ -73,6 +78,8 @@ class Relations:
         self.columns: dict[str, dict[str, str]] = {}
         """By relation: its columns in their order, each with its type as Postgres calls it; nothing of a relation that
         is not there."""
+        self.keyed: set[str] = set()
+        """The tables whose rows nothing but a key identifies for replication."""
         self.connection = connection
         self._owners: dict[str, Any] = {}
 
@@ -81,14 +88,15 @@ class Relations:
         names = [*relations]
         columns, owners = _COLUMNS.bindparams(**self._where(names)), _OWNERS.bindparams(**self._where(names))
         of_columns, of_owners, *others = answers(self.connection, columns, owners, *more)
-        for relation, name, kind in of_columns:
+        for relation, name, kind, by_key in of_columns:
             self.columns.setdefault(relation, {}).update({name: kind} if name is not None else {})
+            self.keyed |= {relation} if by_key else set()
         self._owners.update((row.name, row) for row in of_owners)
         return others
 
     def why_foreign(self, tables: Iterable[str]) -> str | None:
-        """Why a sync must not write to one of these tables: it, or what happens in it, is somebody else's. None when
-        all are ours, or those of a role that we are a member of."""
+        """Why a sync must not write to one of these tables: it, or what happens in it, is somebody else's, or not
+        all of its rows are shown to us. None when all are ours, or those of a role that we are a member of."""
         for table in self._rows_of(tables):
             name = f"{self.schema}.{table.name}"
             if not table.is_table:
@@ -102,6 +110,13 @@ class Relations:
                 return f"on the table {name} the trigger {table.trigger}, with the rights of {table.us}: drop it."
             if table.rule:
                 return f"on the table {name} there is the rule {table.rule}: drop it."
+            if table.hides_rows:
+                # What is hidden would be neither changed nor deleted, and no command would see that it is still there.
+                relation = sql.Identifier(self.schema, table.name).as_string()
+                return (
+                    f"the row-level security of the table {name} is forced on its owner, so that rows may be hidden "
+                    f"from {table.us}. Run: ALTER TABLE {relation} NO FORCE ROW LEVEL SECURITY;"
+                )
         return None
 
     def check_harmless(self, tables: Iterable[str]) -> None:
@@ -137,7 +152,7 @@ class Relations:
 def columns_of(connection: Connection, schema: str, relations: Iterable[str]) -> dict[str, dict[str, str]]:
     """The `columns` of these `Relations`."""
     columns: dict[str, dict[str, str]] = {}
-    for relation, name, kind in connection.execute(_COLUMNS, {"schema": schema, "relations": [*relations]}):
+    for relation, name, kind, _ in connection.execute(_COLUMNS, {"schema": schema, "relations": [*relations]}):
         columns.setdefault(relation, {}).update({name: kind} if name is not None else {})
     return columns
 

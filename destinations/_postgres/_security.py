@@ -1,6 +1,6 @@
 """What others may do with what is ours: looked up in the catalogue, which everybody may read, for `verify --security`.
 
-Commands refuse what they meet of others on their way (`_owners`). This looks at all of it, met or not, and at rights
+Commands refuse what they meet of others on their way (`_relations`). This looks at all of it, met or not, and at rights
 that are wider than anybody needs: nobody who only asks needs more than USAGE and SELECT.
 """
 

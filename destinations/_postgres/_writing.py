@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
-from psycopg import postgres, sql
+from psycopg import Copy, postgres, sql
 from psycopg.abc import Buffer
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
@@ -28,7 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import NullType
 
-from vectorferry.connector.plugin import Counts, canonical_json
+from vectorferry.connector.plugin import Counts, DestinationError, canonical_json
 from vectorferry.destinations._postgres._database import Driver, driver_of
 from vectorferry.destinations._postgres._ddl import fixed, joined
 
@@ -138,7 +138,8 @@ def copy_rows(
     Measured with 20,000 × 1024-d: 1.8 times as fast as staging them, and a key that another writer put there meanwhile
     fails the transaction, which is then tried again.
     """
-    _copy(driver, sql.Identifier(str(table.schema), table.name), table, columns, rows, encode)
+    count = _copy(driver, sql.Identifier(str(table.schema), table.name), table, columns, rows, encode)
+    _check_count(driver, table, count, len(rows))
 
 
 def upsert_rows(
@@ -161,7 +162,8 @@ def _upsert_through_stage(driver: Driver, table: Table, columns: Sequence[str], 
         )
     )
     _copy(driver, stage, table, columns, rows, None)
-    driver.execute(_upsert(table, columns, sql.SQL("* FROM {}").format(stage)))
+    count = driver.execute(_upsert(table, columns, sql.SQL("* FROM {}").format(stage))).rowcount
+    _check_count(driver, table, count, len(rows))
     driver.execute(sql.SQL("DROP TABLE {}").format(stage))
 
 
@@ -181,6 +183,7 @@ def _upsert_arrays(driver: Driver, table: Table, columns: Sequence[str], rows: S
             size = sum(len(block[0]) for block in blocks)
             arrays = [_Array(each.oid, size, [block[place] for block in blocks]) for place, each in enumerate(types)]
             cursor.execute(fixed(statement), arrays)
+            _check_count(driver, table, cursor.rowcount, size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,26 +225,48 @@ def _copy(
     columns: Sequence[str],
     rows: Sequence[Row],
     encode: Encoder | None,
-) -> None:
+) -> int:
+    """How many of them Postgres has taken."""
     statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(into, joined(columns))
-    if encode is not None:
-        with driver.cursor() as cursor, cursor.copy(statement) as copy:
-            copy.write(_SIGNATURE)
-            start = struct.pack(">h", len(columns))
-            for values in encode(rows):
-                parts: list[Buffer] = []
-                for row in zip(*values, strict=True):
-                    parts += (start, *row)
-                copy.write(b"".join(parts))
-            copy.write(_TRAILER)
-        return
-    types = _column_types(driver, table)
+    types = _column_types(driver, table) if encode is None else {}
     with driver.cursor() as cursor:
         cursor.adapters.register_dumper(None, _JsonbDumper)
         with cursor.copy(statement) as copy:
-            copy.set_types([types[name].oid for name in columns])
-            for row in rows:
-                copy.write_row(row)
+            if encode is None:
+                copy.set_types([types[name].oid for name in columns])
+                for row in rows:
+                    copy.write_row(row)
+            else:
+                _write_blocks(copy, len(columns), encode(rows))
+        return cursor.rowcount
+
+
+def _write_blocks(copy: Copy, width: int, blocks: Iterable[Sequence[Sequence[Buffer]]]) -> None:
+    copy.write(_SIGNATURE)
+    start = struct.pack(">h", width)
+    for values in blocks:
+        parts: list[Buffer] = []
+        for row in zip(*values, strict=True):
+            parts += (start, *row)
+        copy.write(b"".join(parts))
+    copy.write(_TRAILER)
+
+
+_TRIGGERS: Final = """
+SELECT tgname FROM pg_trigger WHERE tgrelid = %s::regclass AND NOT tgisinternal UNION
+SELECT rulename FROM pg_rewrite WHERE ev_class = %s::regclass ORDER BY 1
+"""
+
+
+def _check_count(driver: Driver, table: Table, count: int, rows: int) -> None:
+    """Raise `DestinationError` where a trigger or a rule keeps rows back: nothing of the batch is recorded then."""
+    if count != rows:
+        target = sql.Identifier(str(table.schema), table.name).as_string(driver)
+        names = ", ".join(str(name) for (name,) in driver.execute(_TRIGGERS, [target, target]))
+        raise DestinationError(
+            f"the table {table.schema}.{table.name} has taken {count:,} of {rows:,} rows: a trigger or a rule keeps "
+            f"the others back ({names}). Drop it, and run again; nothing of the batch was written."
+        )
 
 
 class _ColumnType(NamedTuple):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, get_args
 
 from sqlalchemy import ColumnElement, Connection, Executable, Select, and_, delete, insert, select, text, update
 
-from vectorferry.connector.plugin import Modality, VectorTableState
-from vectorferry.destinations.pgvector._storage import SPARSE_DIMENSION, VectorStorage, storage_in_words
+from vectorferry.connector.plugin import MODALITIES, ConfigurationError, Modality, VectorTableState
+from vectorferry.destinations.pgvector._storage import OPERATORS, SPARSE_DIMENSION, VectorStorage, storage_in_words
 from vectorferry.destinations.pgvector._tables import SyncTables
 
 MAX_BYTES: Final = 63
@@ -219,9 +219,9 @@ def stored_entries(tables: SyncTables) -> Select[Any]:
     return select(tables.vectors)
 
 
-def catalogue_of(rows: Iterable[Any], bases: Mapping[Modality, str]) -> Catalogue:
-    """The catalogue that consists of these rows."""
-    entries = (_entry(row._asdict(), bases) for row in rows)
+def catalogue_of(rows: Iterable[Any], tables: SyncTables, bases: Mapping[Modality, str]) -> Catalogue:
+    """The catalogue that consists of these rows. Raises `ConfigurationError` for one that cannot be made out."""
+    entries = (_entry(row._asdict(), tables, bases) for row in rows)
     return Catalogue({entry.key: entry for entry in entries})
 
 
@@ -280,13 +280,39 @@ def _row(entry: VectorEntry) -> dict[str, Any]:
     return {"modality": entry.modality.value, **others, **dict(zip(_STORAGE, values, strict=True))}
 
 
-def _entry(row: Mapping[str, Any], bases: Mapping[Modality, str]) -> VectorEntry:
+def _entry(row: Mapping[str, Any], tables: SyncTables, bases: Mapping[Modality, str]) -> VectorEntry:
+    unreadable = [name for name, values in _KNOWN.items() if row[name] not in values]
+    unreadable += [name for name in ("identifier", "plain", "dimension", "generation") if row[name] is None]
+    for name in unreadable:
+        raise ConfigurationError(
+            f"the table {tables.vectors.fullname} was changed by hand: the {name} of {row['modality']} vectors "
+            f"{row['vector_name']} is {row[name]}. Set it back to what it was, and look with `vectorferry plan`."
+        )
+    values = {**row, **{name: value for name, value in _LOST.items() if row[name] is None}}
     return VectorEntry(
         modality=Modality(row["modality"]),
         base=bases[Modality(row["modality"])],
-        storage=storage_in_words(*(row[name] for name in _STORAGE)),
-        **{name: row[name] for name in _OTHERS},
+        storage=storage_in_words(*(values[name] for name in _STORAGE)),
+        **{name: values[name] for name in _OTHERS},
     )
+
+
+_LOST: Final[Mapping[str, Any]] = {
+    "own": "",
+    "sql_digest": "",
+    "own_digest": "",
+    "index_method": "none",
+    "m": 0,
+    "ef_construction": 0,
+}
+"""What stands for what somebody has deleted: a view, a function or an index that is to be made anew."""
+
+_KNOWN: Final[Mapping[str, Collection[str]]] = {
+    "modality": [modality.value for modality in MODALITIES],
+    "storage": ("vector", "halfvec", "sparsevec"),
+    "metric": OPERATORS,
+    "state": get_args(VectorTableState),
+}
 
 
 def _with_dimension(entry: VectorEntry) -> str:

@@ -39,7 +39,7 @@ from vectorferry.destinations.pgvector._database import VectorDatabase
 from vectorferry.destinations.pgvector._generations import count_vectors, vector_kind
 from vectorferry.destinations.pgvector._indexes import count_vectors as count_rows
 from vectorferry.destinations.pgvector._indexes import is_index_due, planned_index
-from vectorferry.destinations.pgvector._prepare import Standing, first_steps, look_at, loss_note, preparation
+from vectorferry.destinations.pgvector._prepare import Standing, first_steps, look_at, loss_notes, preparation
 from vectorferry.destinations.pgvector._related import related_hashes
 from vectorferry.destinations.pgvector._schema import SyncSchema
 from vectorferry.destinations.pgvector._storage import (
@@ -164,7 +164,7 @@ class SchemaOutlook:
                     f"{entry.modality} features in quarantine are read again"
                     for entry in prepared.reindexed
                 ),
-                *map(loss_note, sorted(prepared.missed)),
+                *loss_notes(prepared),
                 *_unmade(schema.mapping, schema.catalogue),
             ],
             related_hashes=self.related_hashes,

@@ -25,10 +25,12 @@ from vectorferry.connector.plugin import (
     closest,
 )
 from vectorferry.destinations._postgres import (
+    Damage,
     Relations,
     Step,
     answers,
     columns_of,
+    damages_in,
     driver_of,
     joined,
     lock_ddl,
@@ -37,6 +39,7 @@ from vectorferry.destinations._postgres import (
     run,
     statement,
     steps_to_create,
+    stored_definitions,
     table_steps,
 )
 from vectorferry.destinations.pgvector._catalogue import (
@@ -65,6 +68,7 @@ from vectorferry.destinations.pgvector._tables import FIXED_FEATURE_COLUMNS, Syn
 from vectorferry.destinations.pgvector._views import (
     Shown,
     StoredLayers,
+    check_alone,
     function_steps,
     layer_digest,
     layer_steps,
@@ -79,14 +83,15 @@ _UNCHANGED: Final[Mapping[Modality, TableChange]] = {}
 class Preparation:
     """What brings a schema to its mapping. `reindexed` are the generations whose index is dropped and built anew; it
     `reshapes` where columns that are there are renamed, cast or dropped, or an index is. `lost` are the tables that
-    somebody has dropped since, `missed` those of them that are no retired generation's, and had values; `unread` says
-    of a ledger's row that its asset is to be read again."""
+    somebody has dropped since, `missed` those of them that are no retired generation's, and had values; `damaged` what
+    somebody has taken away from others; `unread` says of a ledger's row that its asset is to be read again."""
 
     steps: Sequence[Step]
     reindexed: Sequence[VectorEntry] = ()
     reshapes: bool = False
     lost: Collection[str] = ()
     missed: Collection[str] = ()
+    damaged: Sequence[Damage] = ()
     unread: ColumnElement[bool] | None = None
     foreign: str | None = None
     """Why a table that is there is not ours to write to."""
@@ -116,8 +121,8 @@ def prepare(schema: SyncSchema) -> None:
         if prepared.steps:
             run(connection, prepared.steps)
             schema.read_catalogue(connection)
-    for name in sorted(prepared.missed):
-        _log.warning("%s", loss_note(name))
+    for note in loss_notes(prepared):
+        _log.warning("%s", note)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +155,12 @@ def _is_prepared(schema: SyncSchema, relations: Relations) -> bool:
     return not prepared.steps and not prepared.foreign
 
 
-def loss_note(table: str) -> str:
-    """What is said of a table that somebody has dropped."""
+def loss_notes(prepared: Preparation) -> list[str]:
+    """What is said of tables that somebody has dropped, or has taken something away from."""
+    return [*map(_loss_note, sorted(prepared.missed)), *(damage.note() for damage in prepared.damaged)]
+
+
+def _loss_note(table: str) -> str:
     return (
         f"{table}: the table was dropped; it is made again, and what was in it is read again. Rights and row security "
         "that it had, and views on it, are gone with it: look whether its readers see what they may"
@@ -172,7 +181,7 @@ def preparation(relations: Relations, schema: SyncSchema) -> Preparation:
     connection = relations.connection
     _check_languages(connection, schema.mapping)
     features = (table.metadata for table in schema.features.values())
-    created = steps_to_create(connection, schema.name, schema.tables.metadata, *features, stored=relations.columns)
+    created = steps_to_create(relations, schema.name, schema.tables.metadata, *features)
     described = [*table_descriptions(schema.tables, schema.features, schema.mapping)]
     tables = [each.name for each in described]
     if (books := schema.read_books(relations)) is None:
@@ -186,12 +195,13 @@ def preparation(relations: Relations, schema: SyncSchema) -> Preparation:
     relations.check_layout({table: FIXED_FEATURE_COLUMNS for table, _ in recorded.values()})
     schema.catalogue = schema.catalogue_in(entries)
     layers = _layers(schema, schema.catalogue.values())
-    indexes, functions, signatures, stored_words = relations.read(
+    indexes, functions, signatures, stored_words, definitions = relations.read(
         [*_names_of(layers), *(entry.table for entry in schema.catalogue.values())],
         _INDEXES.bindparams(schema=schema.name, prefix=CHOSEN_INDEX),
         stored_functions(schema.name),
         stored_signatures(schema.name, layers),
         stored_comments(schema.name, [*tables, *_described(schema.catalogue.values(), layers)]),
+        stored_definitions(schema.name, schema.written_tables()),
     )
     relations.check_harmless(entry.table for entry in schema.catalogue.values())
     comments = comment_steps(schema.name, described, stored_words)
@@ -203,25 +213,29 @@ def preparation(relations: Relations, schema: SyncSchema) -> Preparation:
     changes = _table_changes(connection, schema, stored, recorded)
     reindexed = [entry for entry in schema.catalogue.values() if schema.desired_storage(entry) != entry.storage]
     catalogue = schema.catalogue.changed(*(replace(e, storage=schema.desired_storage(e)) for e in reindexed))
-    unread = _unread(schema, missed.values(), reindexed)
+    damaged = _damages(schema, definitions)
+    reshaped = {of for damage in damaged if damage.reshapes for of in _showing(schema, damage.table)}
+    unread = _unread(schema, missed.values(), reindexed, damaged)
     return Preparation(
         [
             *created,
             *_anew_steps(connection, schema, lost),
-            *_lock_views(connection, schema, changes, {entry.modality for entry in reindexed}),
+            *_lock_views(connection, schema, changes, {entry.modality for entry in reindexed} | reshaped),
             *_unchosen_indexes(schema, [str(name) for (name,) in indexes]),
+            *_reading_again(schema, unread),
             *(step for change in changes.values() for step in change.steps(connection)),
+            *_mending_steps(connection, schema, damaged, reshaped),
             *comments,
             *_records(schema, recorded),
             *(_drop_index(schema, entry) for entry in reindexed),
-            *_reading_again(schema, unread),
             *(_shared_functions(connection, schema, functions) if catalogue else ()),
-            *refresh_steps(connection, schema, catalogue, [*catalogue.values()], changes, present),
+            *refresh_steps(connection, schema, catalogue, [*catalogue.values()], changes, reshaped, present),
         ],
         reindexed,
         bool(reindexed) or any(change.reshapes for change in changes.values()),
         lost.keys(),
         missed.keys(),
+        damaged,
         unread,
         relations.why_foreign(schema.written_tables()),
     )
@@ -403,15 +417,21 @@ def _drop_index(schema: SyncSchema, entry: VectorEntry) -> str:
 
 
 def _unread(
-    schema: SyncSchema, lost: Collection[Modality | None], reindexed: Iterable[VectorEntry]
+    schema: SyncSchema,
+    lost: Collection[Modality | None],
+    reindexed: Iterable[VectorEntry],
+    damaged: Sequence[Damage],
 ) -> ColumnElement[bool] | None:
     """Of a ledger's row: it names what was in a lost table, of assets (None) or of features and vectors of these
-    modalities; or has vectors that did not fit the storage as it was, and may now."""
+    modalities, or in a damaged one; or has vectors that did not fit the storage as it was, and may now."""
     refitted = {entry.modality for entry in reindexed}
+    vectors = (schema.vector_table(entry) for entry in schema.catalogue.values())
+    rows = [schema.tables.assets, *schema.features.values(), *vectors]
     conditions = [
         *([schema.tables.has_set_aside(refitted)] if refitted else []),
         *([true()] if None in lost else []),
         *(schema.tables.names_features(modality) for modality in MODALITIES if modality in lost),
+        *(each.concerns(schema.tables.ledger) for each in damaged if each.concerns_rows(*rows)),
     ]
     return or_(*conditions) if conditions else None
 
@@ -421,6 +441,37 @@ def _reading_again(schema: SyncSchema, unread: ColumnElement[bool] | None) -> It
     if unread is not None:
         yield update(schema.tables.ledger).where(unread).values(fingerprint="")
         yield delete(schema.tables.cursors)
+
+
+# What somebody has taken away from tables that are there.
+
+
+def _damages(schema: SyncSchema, definitions: Iterable[Any]) -> list[Damage]:
+    vectors = (schema.vector_table(entry) for entry in schema.catalogue.values())
+    tables = [*schema.tables.metadata.tables.values(), *schema.features.values(), *vectors]
+    mapped = {schema.features[modality].name: schema.mapping.columns(modality) for modality in MODALITIES}
+    return damages_in(definitions, tables, mapped)
+
+
+def _showing(schema: SyncSchema, table: Table) -> Iterator[Modality]:
+    """The modalities whose views show a table."""
+    rows = _tables_of_rows(schema)
+    if table.name in rows:
+        of = rows[table.name]
+        yield from MODALITIES if of is None else [of]
+
+
+def _mending_steps(
+    connection: Connection, schema: SyncSchema, damaged: Iterable[Damage], reshaped: Collection[Modality]
+) -> Iterator[Step]:
+    """Give it back, after the views that would be in the way; these are made anew. Raises `ConfigurationError` where
+    somebody has built upon one of them."""
+    for modality in sorted(reshaped):
+        for layer in _layers_of(schema.catalogue, modality):
+            check_alone(driver_of(connection), schema.name, layer)
+            yield statement("DROP VIEW IF EXISTS {}", sql.Identifier(schema.name, layer.view))
+    for damage in damaged:
+        yield from damage.steps()
 
 
 # The named vectors that arrive: a table, and what shows it, for each dimension.
@@ -499,26 +550,29 @@ def refresh_steps(
     catalogue: Catalogue,
     generations: Sequence[VectorEntry],
     changes: Mapping[Modality, TableChange] = _UNCHANGED,
+    reshaped: Collection[Modality] = (),
     present: _Present | None = None,
 ) -> Iterator[Step]:
     """What brings these generations' entries, views and functions to what the catalogue is to say of them, after these
-    changes of the tables. `present` is what there is of these, where that has been looked up."""
+    changes of the tables; of `reshaped` modalities the views have gone. `present` is what there is of these, where that
+    has been looked up."""
     described: list[Described] = []
     anew: list[str] = []
     extension = schema.database.extension_schema
     all_shown = [each for entry in generations for each in _shown(schema, catalogue, entry)]
     present = present or _present(connection, schema.name, generations, [shown.layer for shown, _ in all_shown])
+    cleared = {layer for modality in reshaped for layer in _layers_of(catalogue, modality)}
     unchanged = {
         shown.layer
         for shown, digest in all_shown
-        if digest == layer_digest(shown, extension) and present.layers.has(shown.layer)
-    }
+        if digest == layer_digest(shown, schema.name, extension) and present.layers.has(shown.layer)
+    } - cleared
     for entry in generations:
         change = changes.get(entry.modality)
         digests: dict[Layer, str] = {}
         # The own layer first: the plain function asks it.
         for shown, digest in reversed([*_shown(schema, catalogue, entry)]):
-            digests[shown.layer] = layer_digest(shown, extension)
+            digests[shown.layer] = layer_digest(shown, schema.name, extension)
             if shown.layer not in unchanged:
                 anew.append(shown.layer.view)
                 is_new = not digest and shown.layer == entry.own_layer
@@ -528,7 +582,7 @@ def refresh_steps(
                     extension,
                     shown,
                     renamed=change.columns.renamed if change else {},
-                    is_cleared=change is not None and change.columns.touches_views,
+                    is_cleared=entry.modality in reshaped or (change is not None and change.columns.touches_views),
                     model=entry.plain_layer if is_new else None,
                 )
         described += vector_descriptions(schema, entry, digests)

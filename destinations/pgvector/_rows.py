@@ -12,6 +12,7 @@ import numpy as np
 from sqlalchemy import Connection, Table, func, select, true
 
 from vectorferry.connector.plugin import (
+    MODALITIES,
     Batch,
     MappedAsset,
     MappedFeature,
@@ -174,6 +175,18 @@ def feature_vectors(contents: Contents) -> dict[tuple[str, str], dict[str, int]]
     }
 
 
+def readable_contents(contents: object) -> Contents | None:
+    """The same, or None where somebody has written something else into the ledger."""
+    if not isinstance(contents, dict) or contents.keys() - {modality.value for modality in MODALITIES}:
+        return None
+    try:
+        named = feature_vectors(contents).values()
+        is_readable = all(isinstance(size, int) for dimensions in named for size in dimensions.values())
+    except (TypeError, ValueError):
+        return None
+    return contents if is_readable else None
+
+
 def asset_contents(contents: Contents) -> AssetContents:
     """The same by modality and feature id; features with the same vectors share one mapping."""
     return {
@@ -206,7 +219,7 @@ def recorded_contents(
     """What the ledger has of these assets."""
     columns = (ledger.c.asset_id, ledger.c.contents)
     rows = connection.execute(select(*columns).where(of_assets(ledger, collection, asset_ids))).all()
-    return {row.asset_id: row.contents for row in rows}
+    return {row.asset_id: readable_contents(row.contents) or {} for row in rows}
 
 
 def with_contents(entries: DesiredRows, batch: Batch, rows: BatchRows, recorded: Mapping[str, Contents]) -> DesiredRows:

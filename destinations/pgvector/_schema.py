@@ -98,7 +98,10 @@ class SyncSchema:
         modalities = select(*(self.tables.modalities.c[name] for name in ("modality", "table_name", "columns")))
         recorded, entries = answers(relations.connection, modalities, stored_entries(self.tables))
         return {
-            Modality(modality): (table, {name: ColumnMapping.model_validate(each) for name, each in columns.items()})
+            Modality(modality): (
+                table,
+                {name: ColumnMapping.model_validate(each) for name, each in (columns or {}).items()},
+            )
             for modality, table, columns in recorded
         }, entries
 
@@ -134,7 +137,7 @@ class SyncSchema:
 
     def catalogue_in(self, rows: Iterable[Any]) -> Catalogue:
         """The catalogue that consists of these rows."""
-        return catalogue_of(rows, {modality: self.mapping.table(modality) for modality in MODALITIES})
+        return catalogue_of(rows, self.tables, {modality: self.mapping.table(modality) for modality in MODALITIES})
 
     def vector_table(self, entry: VectorEntry) -> Table:
         """The table of a catalogue entry."""

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from sqlalchemy import Connection, Table, func, select
+from sqlalchemy.exc import DataError
 
 from vectorferry.connector.plugin import (
     MODALITIES,
     MOST_SLICES,
+    DestinationError,
     Difference,
     Discrepancy,
     Modality,
@@ -20,7 +22,13 @@ from vectorferry.connector.plugin import (
 )
 from vectorferry.destinations._postgres import Row
 from vectorferry.destinations.pgvector._catalogue import VectorEntry
-from vectorferry.destinations.pgvector._rows import Contents, feature_vectors, is_vector_of, source_hash
+from vectorferry.destinations.pgvector._rows import (
+    Contents,
+    feature_vectors,
+    is_vector_of,
+    readable_contents,
+    source_hash,
+)
 from vectorferry.destinations.pgvector._schema import SyncSchema
 from vectorferry.destinations.pgvector._slices import SliceReader
 from vectorferry.destinations.pgvector._stored import Feed, Reader, snapshot
@@ -87,7 +95,7 @@ class AssetTables:
         while (asset_id := min((feed.waiting for feed in feeds if feed.waiting is not None), default=None)) is not None:
             parts = AssetParts(asset_id)
             for (contents,) in self._ledger.take(asset_id):
-                parts.contents = contents
+                parts.contents = readable_contents(contents)
             self._add_rows(parts)
             for entry, feed in self._vectors:
                 self._add_vectors(parts, entry, feed.take(asset_id))
@@ -131,6 +139,12 @@ def _is_row_of(row_hash: bytes, names: Sequence[str], values: Sequence[object]) 
     return isinstance(metadata, Mapping) and isinstance(extra, Mapping) and is_row_of(row_hash, named, metadata, extra)
 
 
+_BROKEN: Final = (
+    "the tables of schema {schema} do not add up to what their rows are, of {count:,} assets: an index is broken, as "
+    "after a crash with fsync off or an update of the system's collations. Run this, and verify again: "
+    "REINDEX SCHEMA {schema};"
+)
+
 UNRECORDED: Final = "stored, but the ledger has no entry of it"
 
 
@@ -138,11 +152,15 @@ def find_discrepancies(schema: SyncSchema, collection: str, sample: int | None) 
     """What differs, in the order of asset ids; what is wrong in the sample's rows comes behind all of that."""
     with snapshot(schema) as (connection, cursors):
         suspects = None if sample is None else _suspects(connection, schema, collection)
+        named = 0
         if suspects is None or suspects:
             tables = AssetTables(connection, cursors, schema, collection, suspects, whole=sample is None)
             for parts in tables.assets():
-                yield from _missing_or_extra(parts)
-                yield from _wrong(parts)
+                for each in (*_missing_or_extra(parts), *_wrong(parts)):
+                    named += 1
+                    yield each
+        if suspects and not named:
+            raise DestinationError(_BROKEN.format(schema=schema.name, count=len(suspects)))
         if sample:
             asset_ids = _any_assets(connection, schema, collection, sample)
             for parts in AssetTables(connection, cursors, schema, collection, asset_ids, whole=True).assets():
@@ -160,9 +178,14 @@ def read_digests(schema: SyncSchema, collection: str, asset_ids: Sequence[str] |
 
 
 def _suspects(connection: Connection, schema: SyncSchema, collection: str) -> list[str] | None:
-    """The assets of the slices in which ledger and tables do not name the same; None where that is too many of them."""
+    """The assets of the slices in which ledger and tables do not name the same; None where that is too many of them, or
+    where the ledger names something that Postgres cannot make out."""
     slices = SliceReader(connection, schema, collection)
-    numbers = slices.unlike_ledger()
+    try:
+        with connection.begin_nested():
+            numbers = slices.unlike_ledger()
+    except DataError:
+        return None
     return slices.assets(numbers) if len(numbers) <= MOST_SLICES else None
 
 

@@ -271,10 +271,18 @@ _VERSION: Final = 8
 """Raise it when the view above changes, so that existing schemas get it. They get a changed function anyway."""
 
 
-def layer_digest(shown: Shown, extension: str) -> str:
-    """Changes when the view or the function would be made differently."""
+def layer_digest(shown: Shown, schema: str, extension: str) -> str:
+    """Changes when the view or the function would be made differently: in a schema that was renamed as well."""
     storage = shown.entry.storage
-    shape = [_VERSION, template(_FUNCTION), extension, sorted(shown.layer.names), shown.entry.table, shown.entry.base]
+    shape = [
+        _VERSION,
+        template(_FUNCTION),
+        schema,
+        extension,
+        sorted(shown.layer.names),
+        shown.entry.table,
+        shown.entry.base,
+    ]
     types = [[name, column.type] for name, column in shown.columns.items()]
     routes = [[*key, view, *_ingredients(to)] for *key, (view, to) in sorted(shown.routes.items())]
     ingredients = [*shape, *_ingredients(storage), storage.metric, types, routes]

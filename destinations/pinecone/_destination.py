@@ -401,7 +401,7 @@ class PineconeDestination(Destination):
 
     def _open(self) -> _Opened:
         if self._opened is None:
-            project = Project(self._settings)
+            project = Project(self._settings, self._manifest.allowance)
             catalogue = Catalogue(self._manifest, project, self._layout)
             threads = ThreadPoolExecutor(JOBS_AT_ONCE, thread_name_prefix="pinecone-index")
             self._opened = _Opened(project, catalogue, threads)

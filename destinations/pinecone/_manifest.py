@@ -7,7 +7,8 @@ leaves them in the journal: records that may or may not be there, with unknown c
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterator, Mapping, Sequence, Set
+import logging
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import asdict, dataclass
@@ -37,11 +38,13 @@ from vectorferry.connector.plugin import (
 )
 from vectorferry.destinations._postgres import (
     READ_ONLY,
+    Damage,
     Database,
     FeatureKey,
     PostgresAllowance,
     PostgresServer,
     PostgresShardBook,
+    Relations,
     Step,
     assets_in,
     check_encoding,
@@ -51,6 +54,7 @@ from vectorferry.destinations._postgres import (
     check_security,
     collection_lock,
     count_rejected,
+    damages_in,
     delete_assets,
     delete_rejected,
     end_shared_runs,
@@ -73,6 +77,7 @@ from vectorferry.destinations._postgres import (
     replace_rejected,
     run,
     steps_to_create,
+    stored_definitions,
     why_refused,
     write_cursor,
     write_origin,
@@ -109,6 +114,7 @@ from vectorferry.destinations.pinecone._manifest_tables import (
     RecordedFeature,
 )
 
+_log = logging.getLogger("vectorferry")
 _PAGE: Final = 1_000
 """Rows that are read at once for a check: no transaction waits for Pinecone."""
 
@@ -186,7 +192,7 @@ class Manifest:
             check_encoding(connection, self._server.location)
             present._refusal = self._why_refused(connection)
             manifest = present if self._is_prepared(connection) else None
-            return ManifestOutlook(manifest, printed(self._missing_steps(connection)), present._refusal)
+            return ManifestOutlook(manifest, printed(self._missing_steps(*self._look_at(connection))), present._refusal)
 
     def prepare(self) -> None:
         """Make the schema and its tables. Writes nothing when none is missing; needs no pgvector."""
@@ -195,7 +201,10 @@ class Manifest:
             if why := self._why_refused(connection):
                 raise DestinationError(why)
             lock_ddl(connection, self._schema)
-            run(connection, self._missing_steps(connection))
+            relations, damaged = self._look_at(connection)
+            run(connection, self._missing_steps(relations, damaged))
+        for each in damaged:
+            _log.warning("%s", each.note())
 
     def check_settings(self, values: Mapping[str, str]) -> None:
         """Raise `ConfigurationError` for a setting that is not what it was when records were written."""
@@ -541,19 +550,31 @@ class Manifest:
     def _why_refused(self, connection: Connection) -> str | None:
         return why_refused(connection, self._schema, self._tables.metadata.tables.values(), self._server.location)
 
-    def _missing_steps(self, connection: Connection | None) -> list[Step]:
-        """What makes the tables that are not there yet; none is, without a connection. Raises `ConfigurationError` for
+    def _look_at(self, connection: Connection) -> tuple[Relations, list[Damage]]:
+        """What there is of the tables, and what somebody has taken away from them. Raises `ConfigurationError` for
         tables of an early version."""
-        if connection is not None:
-            self._check_layout(connection)
-        return [*steps_to_create(connection, self._schema, self._tables.metadata)]
+        relations, layout = Relations(connection, self._schema), self._layout()
+        (definitions,) = relations.read(layout, stored_definitions(self._schema, layout))
+        relations.check_layout(layout)
+        return relations, damages_in(definitions, self._tables.metadata.tables.values())
+
+    def _missing_steps(self, relations: Relations | None, damaged: Sequence[Damage] = ()) -> list[Step]:
+        """What makes the tables that are not there yet, none of which is without relations, and gives back to the
+        others what somebody has taken away."""
+        tables, steps = self._tables, list[Step]()
+        steps += steps_to_create(relations, self._schema, tables.metadata)
+        if unread := [each.concerns(tables.ledger) for each in damaged if each.concerns_rows(tables.features)]:
+            steps += [update(tables.ledger).where(*unread).values(fingerprint=""), delete(tables.cursors)]
+        return [*steps, *(step for each in damaged for step in each.steps())]
 
     def _check_owned(self, connection: Connection) -> None:
         check_owned(connection, self._schema, (table.name for table in self._tables.metadata.tables.values()))
 
     def _check_layout(self, connection: Connection) -> None:
-        tables = self._tables.metadata.tables.values()
-        check_layout(connection, self._schema, {table.name: table.columns.keys() for table in tables})
+        check_layout(connection, self._schema, self._layout())
+
+    def _layout(self) -> Mapping[str, Iterable[str]]:
+        return {table.name: table.columns.keys() for table in self._tables.metadata.tables.values()}
 
     def _kept_settings(self, connection: Connection, values: Mapping[str, str]) -> Mapping[str, str]:
         kept = {row.key: row.value for row in connection.execute(select(self._tables.settings))}

@@ -6,7 +6,7 @@ from base64 import b64encode
 from collections.abc import Container, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import Final, TypedDict
 from urllib.parse import quote, unquote
 
@@ -14,8 +14,9 @@ from pinecone import Index, IndexModel, Pinecone, ServerlessSpec
 from pinecone.errors import ConflictError, NotFoundError
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_exponential
 
-from vectorferry.connector.http import environment_proxy
-from vectorferry.connector.plugin import ConfigurationError, DestinationError, abandonable, pause
+from vectorferry.connector.http import environment_proxy, hashed_key
+from vectorferry.connector.plugin import Account, Allowance, ConfigurationError, DestinationError, abandonable, pause
+from vectorferry.destinations.pinecone._deletes import SharedDeletes
 from vectorferry.destinations.pinecone._errors import checked_address, index_address, translated
 from vectorferry.destinations.pinecone._ids import IndexSpec, index_name
 from vectorferry.destinations.pinecone._manifest_tables import IndexRow
@@ -62,14 +63,17 @@ def _proxy_settings(url: str) -> _ProxySettings:
 
 class Project:
     """Connections to a project, and the indexes of one sync in it, which its prefix and a tag tell apart from everybody
-    else's. Nothing is sent before a method is called.
+    else's. Nothing is sent before a method is called. From the `allowance`, if there is one, processes borrow what they
+    may do together.
 
     Every method may raise `RetryableError`, `CredentialsError` or `DestinationError`.
     """
 
-    def __init__(self, settings: ProjectSettings) -> None:
+    def __init__(self, settings: ProjectSettings, allowance: Allowance | None = None) -> None:
         self.usage = WriteUsage()
         self._settings = settings
+        self._allowance = allowance
+        self._hashed_key = cache(partial(hashed_key, settings.api_key, "allowance"))
         check_key(settings.api_key)
         with translated("opening the project", settings.api_key):
             self._sdk = Pinecone(
@@ -115,7 +119,12 @@ class Project:
             settings = self._settings
             address = index_address(row.host, settings.host)
             self._writers[row.host] = IndexWriter(
-                address, settings.api_key, pool=self._pool, usage=self.usage, limits=settings.limits
+                address,
+                settings.api_key,
+                pool=self._pool,
+                usage=self.usage,
+                limits=settings.limits,
+                deletes=self._shared_deletes(address),
             )
         return self._writers[row.host]
 
@@ -128,6 +137,16 @@ class Project:
                 sdk = Index(host=address, api_key=key, source_tag=_SOURCE_TAG, **_proxy_settings(address))
             self._readers[row.host] = IndexReader(row, sdk, key)
         return self._readers[row.host]
+
+    def _shared_deletes(self, address: str) -> SharedDeletes | None:
+        limits, allowance = self._settings.limits, self._allowance
+        if limits.rates is None or allowance is None:
+            return None
+
+        def account() -> Account:
+            return Account(address, self._hashed_key())
+
+        return SharedDeletes(allowance, account, limits.rates.deleted_records, limits.longest_retry_after)
 
     def close(self) -> None:
         """Release every connection and thread."""

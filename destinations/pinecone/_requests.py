@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -33,7 +33,7 @@ from vectorferry.connector.http import (
     server_message,
 )
 from vectorferry.connector.plugin import ConfigurationError, DestinationError, RetryableError
-from vectorferry.destinations.pinecone._bodies import Body, Envelope
+from vectorferry.destinations.pinecone._bodies import Body, EncodedRecord, Envelope
 from vectorferry.destinations.pinecone._errors import (
     KEY_SETTING,
     checked_address,
@@ -84,6 +84,25 @@ class WriterLimits:
     longest_wait: float = 20.0
     longest_retry_after: float = 60.0
     answer_bytes: int = 64_000
+    rates: WriteRates | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WriteRates:
+    """What is sent in a second, at most: requests of each kind and bytes of upserts into a namespace, and records that
+    are deleted from an index. Bytes are those of `EncodedRecord.units_bytes`."""
+
+    requests: float
+    upserted_bytes: float
+    deleted_records: float
+
+    def upsert_seconds(self, size: int) -> float:
+        """The share of a namespace's time that is used up by one upsert of so many bytes."""
+        return max(1 / self.requests, size / self.upserted_bytes)
+
+    def delete_seconds(self, records: int) -> float:
+        """The same, for one delete of so many records."""
+        return max(1 / self.requests, records / self.deleted_records)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +110,13 @@ class Write:
     """One kind of write to one namespace. `action` names it: ``upserting into books``.
 
     `counted`: the answer says how many records were written. `needs_namespace`: one that is not there is a failure.
+    `seconds` is how much of the namespace's time a request with these records uses up.
     """
 
     action: str
     path: str
     envelope: Envelope
+    seconds: Callable[[Sequence[EncodedRecord]], float] = lambda _: 0.0
     counted: bool = False
     needs_namespace: bool = True
 

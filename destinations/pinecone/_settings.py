@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
     Field,
@@ -37,8 +37,12 @@ from vectorferry.destinations.pinecone._layout import Layout
 from vectorferry.destinations.pinecone._manifest import Manifest
 from vectorferry.destinations.pinecone._metadata import MetadataOptions
 from vectorferry.destinations.pinecone._project import ProjectSettings
-from vectorferry.destinations.pinecone._requests import WriterLimits
+from vectorferry.destinations.pinecone._requests import WriteRates, WriterLimits
 from vectorferry.destinations.pinecone._scale import scale_legs
+
+_SHARE: Final = 0.97
+"""Of what is allowed. Of 100 requests in any second, at exactly 100 a second, every one that is a millisecond late
+makes another one too many."""
 
 VectorName = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 
@@ -54,6 +58,22 @@ class ManifestSettings(Settings):
 
     _url_is_an_address = field_validator("url")(check_url)
     _directory_is_said = model_validator(mode="before")(say_directory)
+
+
+class RateSettings(Settings):
+    """What Pinecone takes in a second, as it documents it; it raises its limits on request."""
+
+    requests: int = Field(
+        default=100, ge=1, le=1_000_000, description="upserts, updates and deletes each, into a namespace"
+    )
+    upserted_mb: int = Field(
+        default=50, ge=1, le=1_000_000, description="of upserts into a namespace; a number has 4 bytes"
+    )
+    deleted_records: int = Field(default=5_000, ge=1, le=10_000_000, description="from an index, by all processes")
+
+    def below(self) -> WriteRates:
+        """A little less, as the other side counts by its own clock."""
+        return WriteRates(_SHARE * self.requests, _SHARE * 1e6 * self.upserted_mb, _SHARE * self.deleted_records)
 
 
 class PineconeSettings(DestinationSettings):
@@ -92,6 +112,7 @@ class PineconeSettings(DestinationSettings):
     metadata: MetadataOptions = MetadataOptions()
     concurrency: int = Field(default=16, ge=1, le=64, description="most requests in flight")
     request_bytes: int = Field(default=2_000_000, ge=50_000, le=4_000_000, description="most bytes of one request")
+    rates: RateSettings = Field(default=RateSettings(), description="most that is written in a second")
     manifest: ManifestSettings | None = Field(
         default=None, description="left out: in the sync's own pgvector schema, else in the embedded Postgres"
     )
@@ -188,7 +209,9 @@ class PineconeSettings(DestinationSettings):
             prefix=self._prefix(sync_name),
             cloud=self.cloud,
             region=self.region,
-            limits=WriterLimits(concurrency=self.concurrency, request_bytes=self.request_bytes),
+            limits=WriterLimits(
+                concurrency=self.concurrency, request_bytes=self.request_bytes, rates=self.rates.below()
+            ),
         )
 
     def _layout(self, sync_name: str) -> Layout:

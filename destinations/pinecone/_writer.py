@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -32,12 +33,17 @@ from vectorferry.destinations.pinecone._bodies import (
     update_envelope,
     upsert_envelope,
 )
+from vectorferry.destinations.pinecone._deletes import SharedDeletes
 from vectorferry.destinations.pinecone._requests import Accepted, Oversized, Requests, Verdict, Write, WriterLimits
 
 _HOPELESS: Final = 20
 """So many records that are refused in the same words, and none accepted, show that it is not about the records."""
 
 _GLANCE_SECONDS: Final = 0.1
+_LATENESS: Final = 0.01
+"""Seconds that a thread may wake up too late without the next one waiting for it. They are taken from what a second
+holds less than it may, and so have to be fewer than that leaves (30 ms)."""
+
 _UNIT_BYTES: Final = 1_000
 _LEAST_UNITS: Final = 5
 
@@ -52,9 +58,17 @@ class IndexWriter:
     """
 
     def __init__(
-        self, host: str, api_key: str, *, pool: Executor, usage: WriteUsage, limits: WriterLimits | None = None
+        self,
+        host: str,
+        api_key: str,
+        *,
+        pool: Executor,
+        usage: WriteUsage,
+        limits: WriterLimits | None = None,
+        deletes: SharedDeletes | None = None,
     ) -> None:
         self._limits = limits or WriterLimits()
+        self._deletes = deletes
         self._requests = Requests(host, api_key, self._limits)
         self._pool = pool
         self._usage = usage
@@ -65,8 +79,12 @@ class IndexWriter:
 
     def upsert(self, namespace: str, records: Iterable[EncodedRecord]) -> WriteResult:
         """Put whole records in, each in place of the one with its id. No id may come twice."""
-        envelope = upsert_envelope(namespace, self._limits.records)
-        write = Write(f"upserting into {namespace}", "/vectors/upsert", envelope, counted=True)
+        envelope, rates = upsert_envelope(namespace, self._limits.records), self._limits.rates
+
+        def seconds(piece: Sequence[EncodedRecord]) -> float:
+            return rates.upsert_seconds(sum(record.units_bytes for record in piece)) if rates else 0.0
+
+        write = Write(f"upserting into {namespace}", "/vectors/upsert", envelope, seconds, counted=True)
         return self._write(namespace, write, records)
 
     def update(self, namespace: str, changes: Iterable[tuple[str, Mapping[str, Any]]]) -> WriteResult:
@@ -74,14 +92,27 @@ class IndexWriter:
 
         An id that is not there is passed over in silence.
         """
-        write = Write(f"updating in {namespace}", "/vectors/update", update_envelope(namespace))
+        rates = self._limits.rates
+        seconds = 1 / rates.requests if rates else 0.0
+        write = Write(f"updating in {namespace}", "/vectors/update", update_envelope(namespace), lambda _: seconds)
         return self._write(namespace, write, (encode_update(*change) for change in changes))
 
     def delete(self, namespace: str, ids: Iterable[str]) -> WriteResult:
         """Take records out. Ids, and even a namespace, that are not there are no failure."""
-        envelope = delete_envelope(namespace, self._limits.records)
-        write = Write(f"deleting from {namespace}", "/vectors/delete", envelope, needs_namespace=False)
-        return self._write(namespace, write, map(encode_id, ids))
+        envelope, rates = delete_envelope(namespace, self._limits.records), self._limits.rates
+
+        def seconds(piece: Sequence[EncodedRecord]) -> float:
+            return rates.delete_seconds(len(piece)) if rates else 0.0
+
+        write = Write(f"deleting from {namespace}", "/vectors/delete", envelope, seconds, needs_namespace=False)
+        if self._deletes is None:
+            return self._write(namespace, write, map(encode_id, ids))
+        result = WriteResult()
+        for some in self._deletes.parts(ids):
+            self._throttle(namespace).rest(write.path, self._deletes.wait(len(some)))
+            part = self._write(namespace, write, map(encode_id, some))
+            result = WriteResult(max(result.lsn, part.lsn), result.refused | part.refused)
+        return result
 
     @contextmanager
     def aborting(self) -> Iterator[None]:
@@ -101,7 +132,8 @@ class IndexWriter:
     def _write(self, namespace: str, write: Write, records: Iterable[EncodedRecord]) -> WriteResult:
         throttle = self._throttle(namespace)
         outcome = Outcome(write.action, promising=self._promising)
-        sender = PieceSender(write, self._requests, throttle, self._size, self._limits, self._usage, outcome)
+        deletes = None if write.needs_namespace else self._deletes
+        sender = PieceSender(write, self._requests, throttle, self._size, self._limits, self._usage, outcome, deletes)
         crew = Crew(self._pool, sender.send, lambda: throttle.limit)
         crew.do(fill(records, write.envelope, self._size), sender.give_up)
         self._promising = outcome.promising
@@ -135,7 +167,9 @@ class PieceSender:
         limits: WriterLimits,
         usage: WriteUsage,
         outcome: Outcome,
+        deletes: SharedDeletes | None,
     ) -> None:
+        self._deletes = deletes
         self._write = write
         self._requests = requests
         self._throttle = throttle
@@ -161,7 +195,7 @@ class PieceSender:
         up, and a `StopError` for what is not about these records.
         """
         body = self._write.envelope.body(piece)
-        verdict = self._answered(body, len(piece))
+        verdict = self._answered(body, len(piece), self._write.seconds(piece))
         if isinstance(verdict, Accepted):
             self._usage.accepted(sum(record.units_bytes for record in piece))
             self._outcome.accepted(verdict.lsn)
@@ -179,11 +213,11 @@ class PieceSender:
         self._given_up.set()
         self._throttle.wake()
 
-    def _answered(self, body: Body, records: int) -> Verdict:
+    def _answered(self, body: Body, records: int, seconds: float) -> Verdict:
         tries = count(1)
 
         def attempt() -> Verdict:
-            with self._throttle.permit(self._has_given_up) as permit:
+            with self._throttle.permit(self._has_given_up, self._write.path, seconds) as permit:
                 if permit is None:
                     check_cancelled()
                     raise _GivenUpError
@@ -200,7 +234,10 @@ class PieceSender:
         try:
             verdict = self._requests.post(self._write, body, records)
         except RetryableError as error:
-            permit.pushed_back(min(error.after or 0.0, self._limits.longest_retry_after))
+            wait = min(error.after or 0.0, self._limits.longest_retry_after)
+            permit.pushed_back(wait)
+            if self._deletes is not None:
+                self._deletes.tell(wait)
             raise
         permit.succeeded()
         return verdict
@@ -304,7 +341,8 @@ class Outcome:
 
 
 class Throttle:
-    """Concurrency by additive increase and multiplicative decrease. Safe from any thread.
+    """Concurrency by additive increase and multiplicative decrease, and requests of each kind evenly in time. Safe from
+    any thread.
 
     It grows by one request per round of answers, up to `ceiling`, and is halved when the store pushes back: once for
     all the requests that were in flight together, as they suffer from the same overload.
@@ -320,6 +358,8 @@ class Throttle:
         self._open = 0
         self._burst = 0
         self._paused_until = clock()
+        self._next_at: defaultdict[str, float] = defaultdict(float)
+        """By kind, when the next request may go."""
 
     @property
     def limit(self) -> int:
@@ -327,10 +367,15 @@ class Throttle:
         return int(self._limit)
 
     @contextmanager
-    def permit(self, given_up: Callable[[], bool] = lambda: False) -> Iterator[Permit | None]:
-        """Wait for leave to send a request, and keep it until the block ends; None once `given_up()` is true."""
+    def permit(
+        self, given_up: Callable[[], bool] = lambda: False, kind: str = "", seconds: float = 0.0
+    ) -> Iterator[Permit | None]:
+        """Wait for leave to send a request, and keep it until the block ends; None once `given_up()` is true.
+
+        The next one of its kind may go after so many `seconds`.
+        """
         with self._changed:
-            admitted = self._wait(given_up)
+            admitted = self._wait(given_up, kind, seconds)
             self._open += admitted
             permit = Permit(self, self._burst) if admitted else None
         try:
@@ -345,10 +390,17 @@ class Throttle:
         with self._changed:
             self._changed.notify_all()
 
-    def _wait(self, given_up: Callable[[], bool]) -> bool:
+    def rest(self, kind: str, seconds: float) -> None:
+        """Let no request of this kind go for so long."""
+        with self._changed:
+            self._next_at[kind] = max(self._next_at[kind], self._clock() + seconds)
+
+    def _wait(self, given_up: Callable[[], bool], kind: str, seconds: float) -> bool:
         while not given_up():
-            hold = self._paused_until - self._clock()
+            now = self._clock()
+            hold = max(self._paused_until, self._next_at[kind]) - now
             if hold <= 0 and self._open < self.limit:
+                self._next_at[kind] = max(self._next_at[kind], now - _LATENESS) + seconds
                 return True
             self._changed.wait(hold if hold > 0 else None)
         return False

@@ -3,7 +3,8 @@
 Run with ``pytest -m benchmark tests/benchmarks/test_allowance.py -s``. The service is a sandbox in a process of its own
 that takes 50 requests a second, and a second's worth at once after one in which none has come; it waits 200 ms before
 every answer, so that one process with eight requests in flight gets 40 a second at best. The processes are ordinary
-syncs of a collection each, or the workers of one sync.
+syncs of a collection each, or the workers of one sync. Pinecone's sandbox takes so many upserts a second into a
+namespace, whose only writers are the workers of one sync.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import httpx
 import pytest
 import yaml
 
-from vectorferry.connector.sandbox import GeneratedCatalogue, SandboxSettings
+from vectorferry.connector.sandbox import GeneratedCatalogue, PineconeDialect, PineconeRates, SandboxSettings
 
 from ..forking import Forked
 from ..sandbox_process import sandbox_process
@@ -54,6 +55,54 @@ def test_the_workers_of_one_sync_use_it_up_and_do_not_overrun_it(
 ) -> None:
     run = _Run(tmp_path / "shared", postgres_url, new_schema(), 1, 60 * LIMIT, "--workers", str(workers))
     _judge(f"{workers} workers", run, LIMIT)
+
+
+UPSERTS: Final = 10
+"""A second, into a namespace."""
+
+
+@pytest.mark.benchmark
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_the_workers_of_one_sync_use_up_what_a_namespace_takes(
+    tmp_path: Path, postgres_url: str, schema: str, workers: int
+) -> None:
+    catalogue = GeneratedCatalogue(assets=300, features_per_asset=4, dimension=1_000, collections=("films",))
+    dialect = PineconeDialect(rates=PineconeRates(requests=UPSERTS))
+    service = SandboxSettings(generate=catalogue, pinecone=dialect, latency_ms=50)
+    with sandbox_process(service) as url:
+        destination = {
+            "type": "pinecone",
+            "host": url,
+            "api_key": service.api_key,
+            "vectors": "all",
+            "request_bytes": 50_000,
+            "rates": {"requests": UPSERTS},
+            "manifest": {"url": postgres_url, "schema": schema},
+        }
+        source = {"type": "mixpeek", "base_url": url, "api_key": service.api_key, "concurrency": 16}
+        (config := tmp_path / "vectorferry.yaml").write_text(
+            yaml.safe_dump({"name": "media", "source": source, "destinations": [destination]})
+        )
+        command = [_EXECUTABLE, "sync", "-c", str(config), "--json", "--workers", str(workers)]
+        samples = []
+        with (tmp_path / "out").open("w") as out:
+            process = Forked(command, stdout=out, stderr=out)
+            while process.poll() is None:
+                samples.append((_requests(url, service.control_key, "pinecone.upsert"), time.monotonic()))
+                time.sleep(0.02)
+    answer = (tmp_path / "out").read_text()
+    assert process.returncode == 0, answer
+    places = json.loads(answer[answer.index("{") :])["destinations"]["pinecone"]["delivery"]["places"]
+    accepted, sent = places[0]["written"], samples[-1][0]
+    first, last = (next(each for each in samples if each[0] >= share * sent) for share in MIDDLE)
+    rate = (last[0] - first[0]) / (last[1] - first[1]) * accepted / sent
+    print(
+        f"\n{workers} workers: {sent:,} upserts, {rate:.1f} accepted a second of {UPSERTS} ({rate / UPSERTS:.3f}); "
+        f"{sent - accepted} answered with 429 ({(sent - accepted) / sent:.2%})"
+    )
+    assert rate >= 0.95 * UPSERTS
+    assert sent - accepted <= 0.01 * sent
 
 
 def _judge(who: str, run: _Run, ideal: float) -> None:
@@ -100,6 +149,6 @@ class _Run:
         self.rate = (last[0] - first[0]) / (last[1] - first[1])
 
 
-def _requests(url: str, key: str) -> int:
+def _requests(url: str, key: str, kind: str = "") -> int:
     answer = httpx.get(f"{url}/_sandbox/requests", headers={"X-Sandbox-Key": key}, trust_env=False)
-    return sum(answer.json().values())
+    return sum(number for name, number in answer.json().items() if name.startswith(kind))

@@ -26,7 +26,6 @@ from ..sandbox_process import sandbox_process
 from .pulling import KINDS, asking
 
 ASSETS = {"mixpeek": 100_000, "mixpeek-documents": 100_000, "twelvelabs": 20_000}
-"""The sandbox sorts all assets of an index of TwelveLabs' for each page of fifty."""
 
 CONCURRENCY = 8
 ROUNDS = 3

@@ -207,7 +207,7 @@ def make(request: pytest.FixtureRequest, new_place: NewPlace) -> Callable[[], De
     return lambda: new_place(request.param)()  # noqa: PLW0108 - each time another place
 
 
-@settings(max_examples=examples(4, 80), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(2, 80), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(STEPS, min_size=1, max_size=6))
 def test_any_history_leaves_what_it_leaves_in_memory(
     make: Callable[[], Destination], steps: list[Batch | list[str]]

@@ -135,6 +135,7 @@ def test_a_vector_that_never_was_good_is_not_there(store: Destination) -> None:
     check_clean(store, {VIDEO: 1})
 
 
+@pinecone_is_long
 def test_a_vector_that_the_source_has_no_more_goes_though_its_sibling_is_bad(store: Destination) -> None:
     store.apply(batch(asset("a", feature("f", GOOD))))
     store.apply(batch(asset("a", feature("f", {}), rejected=[bad(vector_name="left")])))
@@ -144,6 +145,7 @@ def test_a_vector_that_the_source_has_no_more_goes_though_its_sibling_is_bad(sto
     check_clean(store, {VIDEO: 1})
 
 
+@pinecone_is_long
 def test_an_earlier_vector_of_another_dimension_stays_until_a_good_one_comes(store: Destination) -> None:
     store.apply(batch(asset("a", feature("f", {"left": dense(1, dimension=3)}), feature("g", {"left": dense(1)}))))
     part = batch(asset("a", feature("f", {}), feature("g", {"left": dense(1)}), rejected=[bad(vector_name="left")]))
@@ -154,6 +156,7 @@ def test_an_earlier_vector_of_another_dimension_stays_until_a_good_one_comes(sto
     check_clean(store, {VIDEO: 2})
 
 
+@pinecone_is_long
 def test_a_value_that_does_not_fit_costs_one_column_and_the_earlier_value_stays(store: Destination) -> None:
     store.apply(batch(asset("a", feature("f", GOOD, text="old", transcription="hello"))))
     half = asset("a", feature("f", GOOD, text="new"), rejected=[bad(column="transcription")], fingerprint="2")
@@ -182,6 +185,7 @@ def test_a_column_without_an_earlier_value_is_empty(store: Destination) -> None:
     check_clean(store, {VIDEO: 1})
 
 
+@pinecone_is_long
 def test_a_feature_that_is_bad_as_a_whole_stays_as_it_was(store: Destination) -> None:
     store.apply(batch(asset("a", feature("f", GOOD, text="old"), feature("g", GOOD))))
     before = digests(store)
@@ -234,6 +238,7 @@ def test_modalities_that_were_not_read_are_left_alone(store: Destination) -> Non
     assert list(store.discrepancies("ads")) == []
 
 
+@pinecone_is_long
 def test_an_asset_that_is_gone_takes_its_earlier_versions_along(store: Destination) -> None:
     store.apply(batch(asset("a", feature("f", GOOD))))
     store.apply(batch(asset("a", rejected=[bad()], fingerprint="2")))

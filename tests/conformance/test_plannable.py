@@ -34,6 +34,12 @@ RELATIONS = (
 )
 
 
+pinecone_is_long = pytest.mark.parametrize(
+    "open_one", family(["memory", "pgvector", "pinecone"], always=(0, 1)), indirect=True
+)
+"""For what is decided alike for both stores, and takes several syncs."""
+
+
 @pytest.fixture(params=["memory", "pgvector", "pinecone"])
 def open_one(request: pytest.FixtureRequest, new_place: NewPlace) -> Open:
     """Opens one of each kind, as often as the test likes; the first time it is empty, and never prepared."""
@@ -116,6 +122,7 @@ HISTORIES: dict[str, Callable[[MemorySource], None]] = {
 
 
 @pytest.mark.parametrize("history", family(HISTORIES, always=(2,)))
+@pinecone_is_long
 async def test_what_is_announced_is_done_number_for_number(open_one: Open, history: str) -> None:
     source, guard = MemorySource({"ads": ASSETS, "films": ASSETS[:2]}), DeleteGuard(max_share=0.5)
     first = await plan(source, [open_one()], name="m", deletes=guard)
@@ -127,6 +134,7 @@ async def test_what_is_announced_is_done_number_for_number(open_one: Open, histo
     same(told, done)
 
 
+@pinecone_is_long
 async def test_a_changed_mapping_is_announced_as_assets_to_read_again(open_one: Open) -> None:
     source = MemorySource({"ads": ASSETS})
     await sync(source, [open_one()], name="m")

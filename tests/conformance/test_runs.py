@@ -89,6 +89,7 @@ def test_only_the_newest_of_each_collection_stay(new_place: Any, kind: str) -> N
     assert sorted(kept) == ["other", *(f"r{number:03}" for number in range(5, 105))]
 
 
+@pinecone_is_long
 async def test_a_run_enters_each_of_its_collections(prepared: Open) -> None:
     source = MemorySource({"ads": assets(3), "films": assets(2)})
     summary = await sync(source, [prepared()], SyncOptions(run_id="run-of-dagster", started_by="dagster"), name="m")

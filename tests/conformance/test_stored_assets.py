@@ -196,7 +196,7 @@ ASSETS = st.builds(
 BATCHES = st.lists(ASSETS, max_size=4, unique_by=lambda one: one.asset_id).map(lambda assets: batch(*assets))
 
 
-@settings(max_examples=examples(3, 60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(2, 60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(batches=st.lists(BATCHES, min_size=1, max_size=3))
 def test_whatever_was_applied_comes_back_as_from_the_one_in_memory(
     make: Callable[[], Destination], batches: list[Batch]

@@ -131,7 +131,7 @@ async def replay(history: list[Any]) -> None:
     assert (again.collections["c"].scan, again.collections["c"].pulled) == ("incremental", 0)
 
 
-@settings(max_examples=examples(20, 600), deadline=None)
+@settings(max_examples=examples(10, 600), deadline=None)
 @given(histories)
 def test_an_undisturbed_run_passes_nothing_over(history: list[Any]) -> None:
     asyncio.run(replay(history))

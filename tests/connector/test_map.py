@@ -61,6 +61,7 @@ async def test_a_sample_is_of_both_collections_and_no_larger_than_asked_for() ->
         embedding_maps(settings_for(source, store), vector_names=["other"])
 
 
+@pytest.mark.long
 async def test_whatever_features_are_called_a_page_is_text_and_loads_nothing() -> None:
     source, store = await stored()
     html = page(f"Map of {HOSTILE}", embedding_maps(settings_for(source, store)))

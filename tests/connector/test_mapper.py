@@ -9,10 +9,11 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.connector.worlds import asset, feature
+from tests.examples import examples
 from vectorferry.connector._engine._mapper import MappedRecord, Mapper
 from vectorferry.connector._model._rows import hash_row
 from vectorferry.connector.plugin import (
@@ -327,6 +328,7 @@ def texts_in(value: Any) -> Iterator[str]:
             yield from texts_in(item)
 
 
+@settings(max_examples=examples(30, 1000))
 @given(
     features=st.lists(
         st.builds(

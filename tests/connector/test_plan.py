@@ -73,7 +73,7 @@ async def replay(history: list[Any], late: list[Any], share: float) -> None:
         assert each.changed + each.unchanged == assets.updated + assets.unchanged
 
 
-@settings(max_examples=examples(20, 500), deadline=None)
+@settings(max_examples=examples(10, 500), deadline=None)
 @given(st.lists(edits, max_size=12), st.lists(edits, max_size=8), st.sampled_from([0, 0.2, 0.5, 1]))
 def test_what_a_plan_announces_the_next_sync_does(history: list[Any], late: list[Any], share: float) -> None:
     asyncio.run(replay(history, late, share))

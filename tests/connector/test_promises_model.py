@@ -236,7 +236,7 @@ async def replay(history: list[Any]) -> None:
     assert (await verify(source, stores, name="m", sample=None)).in_step
 
 
-@settings(max_examples=examples(12, 300), deadline=None)
+@settings(max_examples=examples(6, 300), deadline=None)
 @given(histories)
 def test_runs_keep_their_promises(history: list[Any]) -> None:
     asyncio.run(replay(history))

@@ -254,6 +254,7 @@ async def test_a_hiccup_while_reading_loses_nothing_and_doubles_nothing(method: 
         ]
     ),
 )
+@pytest.mark.long
 async def test_a_store_that_breaks_off_deletes_nothing_and_what_was_read_is_written(
     method: str, error: Exception, words: str, written: int
 ) -> None:
@@ -290,6 +291,7 @@ class Blocking(MemoryDestination):
         return super().apply(batch)
 
 
+@pytest.mark.long
 async def test_what_is_read_but_not_written_is_bounded() -> None:
     class Counting(MemoryDestination):
         given = 0

@@ -148,7 +148,7 @@ async def replay(history: list[Any]) -> None:
     await sync(source, [untouched], name="m")
 
 
-@settings(max_examples=examples(25, 500), deadline=None)
+@settings(max_examples=examples(12, 500), deadline=None)
 @given(histories)
 def test_an_undisturbed_run_mends_any_history(history: list[Any]) -> None:
     asyncio.run(replay(history))

@@ -114,6 +114,7 @@ def test_a_run_its_collections_and_its_requests_are_spans(
     assert sandbox.api_key not in recorded.text
 
 
+@pytest.mark.long
 def test_what_is_written_is_counted_once(recorded: Recorded, sandbox: Sandbox, postgres_url: str, schema: str) -> None:
     first = run_sync(parse_settings(tree(sandbox, postgres_url, schema), "test"))
     applied = first.destinations["pgvector"].applied

@@ -325,6 +325,7 @@ def test_counts_of_a_second_destination_have_its_name_in_front(
     assert (said["inserted"], said["other/inserted"]) == (6, 6)
 
 
+@pytest.mark.long
 def test_hundreds_of_assets_need_only_a_few_log_lines(
     load: Load, source: ShelfSource, instance: dg.DagsterInstance
 ) -> None:
@@ -386,6 +387,7 @@ NAMES = ["ads", "lectures", "news"]
 
 
 @pytest.mark.parametrize("destinations", family([["other"], ["box", "other"]], (1,)))
+@pytest.mark.long
 def test_a_collection_that_breaks_a_destination_costs_the_others_nothing(
     load: Load, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, destinations: list[str]
 ) -> None:
@@ -437,6 +439,7 @@ def test_a_table_says_where_it_is_and_shows_some_rows(
     assert "sample" not in recorded(instance, "media/video")["ads"]  # nothing was written
 
 
+@pytest.mark.long
 def test_a_file_may_ask_for_no_rows_to_be_shown(
     load: Load, instance: dg.DagsterInstance, postgres_url: str, schema: str
 ) -> None:
@@ -449,6 +452,7 @@ def test_a_file_may_ask_for_no_rows_to_be_shown(
     assert "sample" not in said
 
 
+@pytest.mark.long
 def test_a_map_of_each_table_is_drawn_where_the_file_asks_for_it(
     load: Load, source: ShelfSource, instance: dg.DagsterInstance
 ) -> None:

@@ -63,6 +63,33 @@ def test_nothing_is_in_quarantine(load: Load, source: ShelfSource, instance: dg.
     assert said == "box: ads: duplicate_id: 1 records are in quarantine"
 
 
+def test_a_check_changes_no_column_and_no_index(
+    load: Load, postgres_url: str, schema: str, instance: dg.DagsterInstance
+) -> None:
+    """Whatever the file says by now: that is for the next sync."""
+
+    def described(index: str) -> dg.Definitions:
+        return load(
+            {"collections": ["ads"]},
+            destinations=[{"type": "pgvector", "url": postgres_url, "schema": schema}],
+            modalities={"video": {"vectors": {"multimodal-v1": {"index": index}}}},
+            checks={"quarantine": True},
+        )
+
+    def indexes() -> list[tuple[str]]:
+        with psycopg.connect(postgres_url) as connection:
+            return connection.execute("SELECT indexdef FROM pg_indexes WHERE schemaname = %s", [schema]).fetchall()
+
+    assert materialize(described("hnsw"), instance, "ads").success
+    before = indexes()
+    key = dg.AssetCheckKey(dg.AssetKey(["media", "video"]), "quarantine")
+    job = described("none").resolve_job_def("media_check").get_subset(asset_check_selection={key})
+    assert "run `vectorferry sync` first" in failure_of(job.execute_in_process(instance=instance, raise_on_error=False))
+    assert indexes() == before
+    assert materialize(described("none"), instance, "ads").success
+    assert indexes() != before
+
+
 def test_nothing_stays_unfinished_at_the_source(load: Load, source: ShelfSource, instance: dg.DagsterInstance) -> None:
     defs = load({"collections": ["ads"]}, checks={"unfinished": {"hours": 1e-6}})
     patient = load({"collections": ["ads"]}, checks={"unfinished": {"hours": 1}})
@@ -81,6 +108,7 @@ def test_nothing_stays_unfinished_at_the_source(load: Load, source: ShelfSource,
     assert check(defs, instance, "unfinished") == (True, "")
 
 
+@pytest.mark.long
 def test_every_row_has_its_vectors(
     pgvector: Load, instance: dg.DagsterInstance, run_sql: Callable[[str], None]
 ) -> None:
@@ -107,6 +135,7 @@ def test_what_is_stored_is_what_the_books_say(
     assert check(defs, instance, "ledger", "image") == (True, "")
 
 
+@pytest.mark.long
 def test_what_is_stored_is_what_the_source_has(
     pgvector: Load, source: ShelfSource, instance: dg.DagsterInstance
 ) -> None:
@@ -141,6 +170,7 @@ def crowd(count: int) -> dict[str, Any]:
     return {each.asset_id: each for each in made}
 
 
+@pytest.mark.long
 def test_searches_find_the_true_neighbours(
     load: Load,
     source: ShelfSource,
@@ -169,6 +199,7 @@ def test_searches_find_the_true_neighbours(
     assert "of the ten true neighbours, less than 95.0%" in said
 
 
+@pytest.mark.long
 def test_the_source_s_own_search_finds_the_same_neighbours(
     load: Load,
     source: ShelfSource,
@@ -198,6 +229,7 @@ def test_the_source_s_own_search_finds_the_same_neighbours(
     assert said.endswith("of the neighbours are those that the source's own search finds, less than 80.0%")
 
 
+@pytest.mark.long
 def test_a_source_without_a_search_is_said_to_have_none(pgvector: Load, instance: dg.DagsterInstance) -> None:
     defs = pgvector(overlap=True)
     assert materialize(defs, instance, "ads").success
@@ -205,6 +237,7 @@ def test_a_source_without_a_search_is_said_to_have_none(pgvector: Load, instance
     assert "there is nothing to compare with" in failure_of(result)
 
 
+@pytest.mark.long
 def test_vectors_keep_their_shape(pgvector: Load, instance: dg.DagsterInstance, run_sql: Callable[[str], None]) -> None:
     """A model that was replaced without a word, and one that answers with zeros."""
     defs = pgvector(shape=True)

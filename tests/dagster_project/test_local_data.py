@@ -53,6 +53,7 @@ def sync(source: ShelfSource, instance: dg.DagsterInstance, monkeypatch: pytest.
     return run_in
 
 
+@pytest.mark.long
 def test_a_worker_in_another_folder_does_not_fill_a_second_one(folders: tuple[Path, Path], sync: Sync) -> None:
     one, other = folders
     assert sync(one).success

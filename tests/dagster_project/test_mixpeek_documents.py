@@ -26,6 +26,7 @@ def sandbox() -> Iterator[Sandbox]:
         yield sandbox
 
 
+@pytest.mark.long
 def test_a_run_fills_tables_and_indexes_and_the_next_one_asks_the_feed(
     sandbox: Sandbox,
     instance: dg.DagsterInstance,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncIterator
 
 import dagster as dg
 import pytest
@@ -12,6 +13,7 @@ from tests.dagster_project.conftest import Load
 from tests.dagster_project.plugins import ShelfSource
 from tests.dagster_project.running import failure_of, materialize, recorded
 from tests.examples import family
+from vectorferry.connector.plugin import Listing
 from vectorferry.connector.testing import MemoryDestination
 from vectorferry.dagster._partitions import partition_key
 
@@ -138,6 +140,7 @@ def test_a_collection_that_is_gone_stays_until_the_guard_lets_it_go(
     assert materialize(allowed, instance, "ads", "news").success
 
 
+@pytest.mark.long
 def test_a_collection_that_is_gone_and_of_which_nothing_is_stored_retires(
     load: Load, source: ShelfSource, instance: dg.DagsterInstance
 ) -> None:
@@ -146,4 +149,43 @@ def test_a_collection_that_is_gone_and_of_which_nothing_is_stored_retires(
     assert materialize(load(), instance, "ads", "empty").success
     del source.assets["empty"]
     assert materialize(load(), instance, "ads", "empty").success
+    assert instance.get_dynamic_partitions("media_collections") == ["ads"]
+
+
+def test_a_partition_that_goes_while_a_run_has_it_costs_the_run_nothing(
+    load: Load, source: ShelfSource, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was deleted in the UI, say: the first one, the last one and one between."""
+    instance.add_dynamic_partitions("media_collections", ["a", "b", "c", "d"])
+    source.assets = dict.fromkeys("abcd", source.assets["ads"])
+    scan = source.scan
+
+    def scan_meanwhile(collection: str) -> AsyncIterator[Listing]:
+        for key in "acd" if collection == "b" else "":
+            instance.delete_dynamic_partition("media_collections", key)
+        return scan(collection)
+
+    monkeypatch.setattr(source, "scan", scan_meanwhile)
+    assert materialize(load(), instance, "a", "d").success
+    assert recorded(instance, "media/audio").keys() == {*"abcd"}
+
+
+def test_a_partition_that_another_run_has_does_not_retire(
+    load: Load, source: ShelfSource, instance: dg.DagsterInstance
+) -> None:
+    """One that is queued would end at its start: Dagster takes no range from a partition that is not there."""
+    source.assets["empty"] = {}
+    instance.add_dynamic_partitions("media_collections", ["empty", "ads"])
+    assert materialize(load(), instance, "empty").success
+    del source.assets["empty"]
+    span = {"dagster/asset_partition_range_start": "empty", "dagster/asset_partition_range_end": "ads"}
+    tables = frozenset({dg.AssetKey(["media", "video"])})
+    other = dg.DagsterRun(
+        job_name="backfill", status=dg.DagsterRunStatus.NOT_STARTED, tags=span, asset_selection=tables
+    )
+    instance.add_run(other)
+    assert materialize(load(), instance, "empty").success
+    assert instance.get_dynamic_partitions("media_collections") == ["empty", "ads"]
+    instance.delete_run(other.run_id)
+    assert materialize(load(), instance, "empty", "ads").success
     assert instance.get_dynamic_partitions("media_collections") == ["ads"]

@@ -66,6 +66,7 @@ def test_one_run_fills_tables_and_indexes_with_one_read(
     assert sandbox.requests.counts()["features.get"] == 12
 
 
+@pytest.mark.long
 def test_an_index_tells_records_cost_namespace_and_how_far_it_was_written(
     sandbox: Sandbox, defs: dg.Definitions, known: dg.DagsterInstance
 ) -> None:

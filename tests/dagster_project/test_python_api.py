@@ -136,6 +136,7 @@ def test_where_no_postgres_is_a_connection_is_refused(settings: SyncSettings) ->
 
 @pytest.mark.filterwarnings("ignore::dagster.BetaWarning")  # of its own evaluation
 @pytest.mark.usefixtures("source", "box")
+@pytest.mark.long
 def test_what_is_downstream_is_asked_for_per_collection(instance: dg.DagsterInstance) -> None:
     settings = parse_settings({**SHELF, "source": {"type": "shelf", "collections": ["ads", "news"]}}, "media.yaml")
 

@@ -112,6 +112,7 @@ def test_what_only_the_file_knows_is_not_asked_for_with_the_mask(load: Load) -> 
         resource.verify()
 
 
+@pytest.mark.long
 def test_nothing_of_a_real_address_is_in_what_a_run_leaves(
     load: Load, instance: dg.DagsterInstance, postgres_url: str, schema: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

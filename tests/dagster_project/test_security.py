@@ -36,6 +36,7 @@ def test_the_check_tells_what_the_command_tells(postgres_url: str, schema: str) 
 
 
 @pytest.mark.parametrize("database", ["loader, public"], indirect=True)
+@pytest.mark.long
 def test_a_run_does_not_run_what_a_neighbour_has_planted(
     database: Database,  # noqa: F811
     instance: dg.DagsterInstance,

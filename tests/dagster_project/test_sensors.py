@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import NoReturn
 
 import dagster as dg
@@ -91,6 +92,37 @@ def test_a_collection_that_has_vanished_gets_one_run_that_settles_it(
     assert requested(back) == []
     del source.assets["lectures"]
     assert requested(tick(defs, stored, back.cursor)) == ["lectures"]
+
+
+def test_a_vanished_collection_is_settled_when_no_run_has_it_any_more(
+    load: Load, source: ShelfSource, stored: dg.DagsterInstance
+) -> None:
+    """The run that settles it retires its partition, and whoever has it in a range would fail in the end."""
+    defs = load()
+    first = tick(defs, stored)
+    del source.assets["lectures"]
+    span = {"dagster/asset_partition_range_start": "ads", "dagster/asset_partition_range_end": "news"}
+    run = dg.DagsterRun(job_name="media_sync", status=dg.DagsterRunStatus.STARTED, tags=span)
+    stored.add_run(run)
+    waiting = tick(defs, stored, first.cursor)
+    assert requested(waiting) == []
+    stored.delete_run(run.run_id)
+    settled = tick(defs, stored, waiting.cursor)
+    assert requested(settled) == ["lectures"]
+    stored.add_run(run)
+    again = tick(defs, stored, settled.cursor)
+    stored.delete_run(run.run_id)
+    assert requested(tick(defs, stored, again.cursor)) == []
+
+
+def test_a_cursor_that_was_reset_leads_to_no_run_key_that_dagster_has_seen(
+    load: Load, stored: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = tick(load(), stored)
+    stored.delete_dynamic_partition("media_collections", "ads")
+    monkeypatch.setattr("vectorferry.dagster._sensors._now", lambda: datetime(2026, 12, 31, tzinfo=UTC))
+    again = tick(load(), stored)
+    assert (first.run_requests or [])[0].run_key != (again.run_requests or [])[0].run_key
 
 
 def test_a_collection_that_the_file_no_longer_names_is_left_alone(load: Load, stored: dg.DagsterInstance) -> None:
@@ -199,6 +231,42 @@ def test_what_an_unfinished_run_has_is_asked_for_when_that_has_ended(
     assert ranges_of(tick(defs, stored, busy.cursor, "changes")) == ["ads"]
 
 
+def test_what_a_run_has_failed_to_sync_is_asked_for_again_after_an_hour(
+    load: Load, source: ShelfSource, stored: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For it may not change any more."""
+    defs = load({"collections": ["ads", "news"]})
+    first = tick(defs, stored, sensor="changes")
+    source.errors["news"] = CollectionError("503: not now")
+    assert not materialize(defs, stored, "ads", "news").success
+    source.errors.clear()
+    second = tick(defs, stored, first.cursor, "changes")
+    assert ranges_of(second) == []
+    later = datetime.now(UTC) + timedelta(hours=1, seconds=1)
+    monkeypatch.setattr("vectorferry.dagster._sensors._now", lambda: later)
+    third = tick(defs, stored, second.cursor, "changes")
+    assert ranges_of(third) == ["news"]
+    assert materialize(defs, stored, "news").success
+    monkeypatch.setattr("vectorferry.dagster._sensors._now", lambda: later + timedelta(hours=2))
+    assert ranges_of(tick(defs, stored, third.cursor, "changes")) == []
+
+
+def test_a_changed_mapping_and_another_destination_concern_every_collection(
+    load: Load, stored: dg.DagsterInstance
+) -> None:
+    """Also those that a run has just now, when that has ended."""
+    first = tick(load({"collections": ["ads", "news"]}), stored, sensor="changes")
+    changed = load({"collections": ["ads", "news"]}, modalities={"video": {"columns": {"a": {"path": "metadata.a"}}}})
+    run = dg.DagsterRun(job_name="media_sync", status=dg.DagsterRunStatus.STARTED, tags={"dagster/partition": "ads"})
+    stored.add_run(run)
+    second = tick(changed, stored, first.cursor, "changes")
+    assert ranges_of(second) == ["news"]
+    stored.delete_run(run.run_id)
+    third = tick(changed, stored, second.cursor, "changes")
+    assert ranges_of(third) == ["ads"]
+    assert ranges_of(tick(changed, stored, third.cursor, "changes")) == []
+
+
 def test_one_that_cannot_be_listed_costs_the_others_nothing(
     load: Load, source: ShelfSource, stored: dg.DagsterInstance
 ) -> None:
@@ -237,6 +305,7 @@ def test_a_sync_outside_dagster_becomes_materializations(
     assert [(event.asset_key.path[-1], event.partition) for event in third.asset_events] == [("image", "news")]
 
 
+@pytest.mark.long
 def test_a_run_of_this_dagster_is_not_recorded_twice(load: Load, stored: dg.DagsterInstance) -> None:
     defs = load({"collections": ["ads"]})
     assert materialize(defs, stored, "ads").success

@@ -73,6 +73,7 @@ def test_a_run_fills_tables_and_indexes_and_reads_entities_once(
     assert asked["twelvelabs.entities.list"] == 1
 
 
+@pytest.mark.long
 def test_entities_that_cannot_be_read_are_named(
     sandbox: Sandbox, defs: dg.Definitions, instance: dg.DagsterInstance
 ) -> None:

@@ -200,13 +200,18 @@ def test_a_collection_that_is_none_costs_the_others_nothing(
 def test_a_step_elsewhere_ends_with_its_run(
     status: dg.DagsterRunStatus, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a process that nobody sends a signal."""
+    """In a process that nobody sends a signal. The run ends in the block: nothing would take an interruption before."""
     monkeypatch.setattr(_termination, "SECONDS_BETWEEN_LOOKS", 0.01)
-    run = instance.create_run_for_job(dg.GraphDefinition("nothing").to_job(), status=status)
+    run = instance.create_run_for_job(dg.GraphDefinition("nothing").to_job(), status=dg.DagsterRunStatus.STARTED)
     elsewhere = SimpleNamespace(executor_def=SimpleNamespace(name="celery"))
     context: Any = SimpleNamespace(job_def=elsewhere, instance=instance, run=run)
-    with pytest.raises(dg.Failure, match="has been ended"), _termination.ended_with_run(context):
+
+    def end_and_go_on() -> None:
+        (instance.report_run_canceling if status is dg.DagsterRunStatus.CANCELING else instance.report_run_failed)(run)
         wait_until(lambda: False)
+
+    with pytest.raises(dg.Failure, match="has been ended"), _termination.ended_with_run(context):
+        end_and_go_on()
 
 
 @pytest.mark.long

@@ -122,7 +122,11 @@ def test_a_run_from_the_webserver_is_a_task_of_a_worker(project: Services, conne
 
 
 @pytest.mark.parametrize(
-    "kills", [pytest.param(2, marks=pytest.mark.long), pytest.param(20, marks=pytest.mark.benchmark)]
+    "kills",
+    [
+        pytest.param(2, marks=pytest.mark.long),
+        pytest.param(20, marks=[pytest.mark.benchmark, pytest.mark.timeout(3_600)]),  # 35 minutes beside other work
+    ],
 )
 def test_a_step_whose_worker_is_killed_is_done_by_another_one(
     project: Services, sandbox: httpx.Client, connection: Connection, kills: int

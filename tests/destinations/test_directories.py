@@ -94,6 +94,7 @@ def test_a_component_without_a_project_begins_where_the_process_is(folders: tupl
     ]
 
 
+@pytest.mark.long
 def test_a_database_of_before_is_not_left_behind(folders: tuple[Path, Path]) -> None:
     file, here = folders
     path = written(

@@ -77,6 +77,7 @@ def test_the_socket_lies_in_private_directories(made_directory: Path, name: str)
 
 
 @as_root
+@pytest.mark.long
 def test_a_closed_directory_stays_closed_and_the_data_lies_elsewhere(
     passable_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

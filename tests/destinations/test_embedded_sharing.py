@@ -53,6 +53,7 @@ print("done")
 """
 
 
+@pytest.mark.long
 def test_two_users_in_one_process_share_it(made_directory: Path) -> None:
     first = EmbeddedPostgres(made_directory)
     second = EmbeddedPostgres(made_directory)
@@ -105,6 +106,7 @@ def test_a_killed_user_does_not_keep_it_alive(made_directory: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a process adopt orphans")
+@pytest.mark.long
 def test_nobody_waits_for_a_process_that_stays_a_zombie(made_directory: Path) -> None:
     assert run_python(ADOPT_WITHOUT_REAPING, made_directory).stdout == "done\n"
 

@@ -47,6 +47,7 @@ def told(configured: Any) -> tuple[Summary, list[str]]:
     return summary, [*run_plan(configured).destinations["pgvector"].notes]
 
 
+@pytest.mark.long
 def test_an_index_that_cannot_be_built_and_one_that_can(postgres_url: str, schema: str) -> None:
     advice = "modalities.video.vectors.multimodal-v1.quantization: halfvec has one"
     with running_sandbox(SandboxSettings(generate=WIDE)) as sandbox:
@@ -62,6 +63,7 @@ def test_an_index_that_cannot_be_built_and_one_that_can(postgres_url: str, schem
     assert advice in note
 
 
+@pytest.mark.long
 def test_names_that_nothing_has(postgres_url: str, schema: str, sandbox: Sandbox) -> None:
     mapping = """
     video:
@@ -87,6 +89,7 @@ def test_names_that_nothing_has(postgres_url: str, schema: str, sandbox: Sandbox
     assert set(stored) < set(planned)
 
 
+@pytest.mark.long
 def test_a_few_assets_that_lack_a_field_are_nothing_to_tell(postgres_url: str, schema: str, sandbox: Sandbox) -> None:
     mapping = "{video: {columns: {author: {path: metadata.nobody}}}}"
     configured = settings(sandbox, {"url": postgres_url, "schema": schema}, modalities=mapping)
@@ -95,6 +98,7 @@ def test_a_few_assets_that_lack_a_field_are_nothing_to_tell(postgres_url: str, s
     assert run_sync(configured).advice == []
 
 
+@pytest.mark.long
 def test_parameters_of_an_address(postgres_url: str, schema: str, sandbox: Sandbox) -> None:
     """Those that are not used are told, and the others are used."""
     options = "-c%20search_path%3Dpublic%20-c%20statement_timeout%3D1234s"
@@ -138,6 +142,7 @@ def test_two_destinations_in_one_schema(postgres_url: str, schema: str, sandbox:
         always=(2,),
     ),
 )
+@pytest.mark.long
 def test_every_form_that_libpq_takes(postgres_url: str, schema: str, sandbox: Sandbox, form: str) -> None:
     with psycopg.connect(postgres_url) as connection:
         directory, port = connection.info.host, connection.info.port

@@ -86,6 +86,7 @@ def test_text_with_nul_is_replaced_and_counted(sandbox: Sandbox, postgres_url: s
     assert row == ("before\ufffdafter", {"ke\ufffdy": ["\ufffd", {"deep": "\ufffd"}]})
 
 
+@pytest.mark.long
 def test_a_value_that_does_not_fit_its_column_names_it(sandbox: Sandbox, postgres_url: str, schema: str) -> None:
     feature_id = sandbox.mixpeek.feature_ids(sandbox.mixpeek.asset_ids("ads")[0])[0]
     sandbox.mixpeek.put_feature_field(feature_id, "start_time", "soon")
@@ -116,6 +117,7 @@ def test_names_from_the_api_never_reach_sql_unquoted(sandbox: Sandbox, postgres_
     assert held == [("[1,2]",)]
 
 
+@pytest.mark.long
 def test_a_mapped_column_fills_rows_that_were_already_there(sandbox: Sandbox, postgres_url: str, schema: str) -> None:
     sync(sandbox, postgres_url, schema)
     columns = {"writer": {"path": "metadata.author", "type": "text"}}

@@ -24,6 +24,7 @@ WITHOUT = "import sys; sys.modules[{!r}] = None; from vectorferry.__main__ impor
         ]
     ),
 )
+@pytest.mark.long
 def test_what_is_missing_is_named(tmp_path: Path, package: str, destination: str, advice: str) -> None:
     file = tmp_path / "vectorferry.yaml"
     file.write_text(f"name: media\nsource: {{type: sandbox}}\ndestinations: [{{{destination}}}]\n", encoding="utf-8")

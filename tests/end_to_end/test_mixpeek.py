@@ -100,6 +100,7 @@ def counts(summary: dict[str, Any]) -> tuple[int, int, int]:
     return seen["listed"], seen["unchanged"], seen["pulled"]
 
 
+@pytest.mark.long
 def test_a_collection_that_submit_makes_is_synced_by_the_id_that_it_gets(
     tmp_path: Path, postgres_url: str, schema: str
 ) -> None:
@@ -176,6 +177,7 @@ def documents(postgres_url: str, schema: str, tmp_path: Path, monkeypatch: pytes
         yield command
 
 
+@pytest.mark.long
 def test_an_object_is_submitted_synced_and_found_by_words_and_a_retriever(
     documents: Command, postgres_url: str, schema: str, tmp_path: Path
 ) -> None:

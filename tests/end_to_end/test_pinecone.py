@@ -34,6 +34,7 @@ def test_what_is_at_the_source_is_in_pinecone(sandbox: Sandbox, vectorferry: Com
         assert record["metadata"]["metadata.author"] == source["metadata"]["author"]
 
 
+@pytest.mark.long
 def test_nothing_changed_means_no_write_and_no_vector_read(sandbox: Sandbox, vectorferry: Command) -> None:
     vectorferry.told("sync")
     before = digests(sandbox)
@@ -48,6 +49,7 @@ def test_nothing_changed_means_no_write_and_no_vector_read(sandbox: Sandbox, vec
     assert "nothing was written, everything is up to date" in vectorferry.run("sync").stdout
 
 
+@pytest.mark.long
 def test_changed_metadata_is_sent_without_any_vector(sandbox: Sandbox, vectorferry: Command) -> None:
     feature_id = sandbox.mixpeek.feature_ids()[0]
     sandbox.mixpeek.put_feature_field(feature_id, "metadata", {"author": "ada", "tag": "blue"})

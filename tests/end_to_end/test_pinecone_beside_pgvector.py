@@ -57,6 +57,7 @@ def test_both_are_filled_by_one_read(
         assert record["values"].tolist() == pytest.approx(in_postgres[record["metadata"]["feature_id"]], rel=1e-6)
 
 
+@pytest.mark.long
 def test_a_wrong_key_leaves_the_other_complete_and_the_next_run_brings_it_up(
     sandbox: Sandbox,
     vectorferry: Command,
@@ -94,6 +95,7 @@ def test_one_that_is_down_is_named_once(
     assert sandbox.pinecone.indexes() == []
 
 
+@pytest.mark.long
 def test_one_that_fails_half_way_is_sent_only_what_it_lacks(
     sandbox: Sandbox,
     vectorferry: Command,

@@ -76,6 +76,7 @@ def test_before_the_first_sync_it_makes_nothing(
     same(plan, vectorferry.told("sync"))
 
 
+@pytest.mark.long
 def test_it_announces_what_the_next_sync_does_and_changes_nothing(
     sandbox: Sandbox, vectorferry: Command, manifest: Manifest, schema: str
 ) -> None:

@@ -78,6 +78,7 @@ def requests(sandbox: Sandbox) -> tuple[int, int]:
     return counts.get("assets.features", 0), counts.get("features.get", 0)
 
 
+@pytest.mark.long
 def test_a_replay_reads_just_the_assets_in_quarantine_once_for_all_destinations(
     vectorferry: Command, sandbox: Sandbox
 ) -> None:
@@ -164,6 +165,7 @@ def test_an_asset_that_is_gone_when_it_is_replayed_leaves_nothing(
         assert left == (0,), table
 
 
+@pytest.mark.long
 def test_what_is_bad_is_set_aside_alone_and_what_was_good_stays(
     vectorferry: Command, sandbox: Sandbox, tables: psycopg.Connection[Any]
 ) -> None:

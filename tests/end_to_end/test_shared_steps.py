@@ -67,6 +67,7 @@ def test_workers_write_what_the_list_step_has_cut_and_the_close_step_finds_it_un
     assert run_join(settings(), joining).by_collection == {}
 
 
+@pytest.mark.long
 def test_nobody_waits_for_a_list_step_that_was_killed(settings: Settings, postgres_url: str, schema: str) -> None:
     """Its run is good for a day, and no other shard will come. Red where a worker waits for it all day."""
     (films,) = list_shards(settings())
@@ -95,6 +96,7 @@ def test_a_list_step_is_heard_of_while_the_source_keeps_it_waiting(
     assert (films.to_pull, films.error) == (ASSETS, None)
 
 
+@pytest.mark.long
 def test_whoever_would_write_something_else_may_not_join(
     settings: Settings, sandbox: Sandbox, new_schema: Callable[[], str]
 ) -> None:
@@ -108,6 +110,7 @@ def test_whoever_would_write_something_else_may_not_join(
     assert run_join(settings()).assets == ASSETS
 
 
+@pytest.mark.long
 def test_the_close_step_counts_what_workers_have_written(settings: Settings, new_schema: Callable[[], str]) -> None:
     alone = run_sync(settings(schema=new_schema())).to_dict()
     list_shards(settings(), SyncOptions(run_id="r1"))
@@ -138,6 +141,7 @@ def test_the_command_line_shows_who_works_and_joins(described: Callable[..., dic
     assert "no run of media is going on" in alone.stdout
 
 
+@pytest.mark.long
 def test_a_collection_that_somebody_else_writes_costs_the_others_nothing(settings: Settings) -> None:
     run_sync(settings(), SyncOptions(collections=["films"]))
     with opened(settings()) as (destination,), destination.lock("films"):

@@ -232,6 +232,7 @@ CREATE TRIGGER refuse BEFORE UPDATE ON {schema}._sync_shards FOR EACH ROW
 
 
 @pytest.mark.parametrize("state", family(["53100", "40001"]))
+@pytest.mark.long
 async def test_what_cannot_be_given_away_is_read_by_whoever_has_it(
     state: str, postgres_url: str, new_schema: Callable[[], str]
 ) -> None:
@@ -275,6 +276,7 @@ class Shut(PgvectorDestination):
 
 
 @pytest.mark.parametrize(("down", "is_shut"), family(product(["second", "first"], [True, False])))
+@pytest.mark.long
 async def test_a_destination_that_cannot_take_shards_costs_the_other_nothing(
     down: str, is_shut: bool, postgres_url: str, new_schema: Callable[[], str]
 ) -> None:

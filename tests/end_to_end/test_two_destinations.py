@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import psycopg
+import pytest
 
 from vectorferry import Summary, parse_settings, run_sync
 from vectorferry.connector.sandbox import GeneratedCatalogue, Sandbox, SandboxSettings, running_sandbox
@@ -20,6 +21,7 @@ def sync(sandbox: Sandbox, database: str, *schemas: str) -> Summary:
     return run_sync(parse_settings({"name": "media", "source": source, "destinations": destinations}, "test"))
 
 
+@pytest.mark.long
 def test_two_schemas_are_filled_by_one_read_and_a_late_one_catches_up(postgres_url: str, schema: str) -> None:
     one, other, late = f"{schema}_1", f"{schema}_2", f"{schema}_3"
     with running_sandbox(SandboxSettings(generate=CATALOGUE)) as sandbox:

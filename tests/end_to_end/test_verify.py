@@ -150,6 +150,7 @@ def test_people_are_told_what_differs_and_what_to_do(synced: Command, postgres_u
     assert "repaired by a sync of the assets with a difference:" in repaired.stdout
 
 
+@pytest.mark.long
 def test_what_came_in_with_wrong_answers_is_found_at_the_source_and_mended(
     vectorferry: Command, sandbox: Sandbox, store: psycopg.Connection[Any], schema: str
 ) -> None:

@@ -91,6 +91,7 @@ def journalled(manifest: psycopg.Connection[Any], schema: str) -> int:
     return int(found["n_tup_ins"])
 
 
+@pytest.mark.long
 def test_twenty_records_are_named_and_mended_with_twenty(
     synced: Command, sandbox: Sandbox, manifest: psycopg.Connection[Any], schema: str
 ) -> None:

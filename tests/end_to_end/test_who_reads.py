@@ -125,6 +125,7 @@ def test_another_key(syncs: Syncs) -> None:
     assert run_sync(other).exit_code == 0
 
 
+@pytest.mark.long
 def test_another_address(syncs: Syncs) -> None:
     here = syncs.settings().source.model_dump()["base_url"]
     for share in SHARES:
@@ -134,6 +135,7 @@ def test_another_address(syncs: Syncs) -> None:
 
 
 @pytest.mark.parametrize("syncs", family(["mixpeek", "mixpeek-documents"]), indirect=True)
+@pytest.mark.long
 def test_another_namespace(syncs: Syncs) -> None:
     before = "the key's own" if syncs.service == "mixpeek" else "default"
     for share in SHARES:
@@ -184,6 +186,7 @@ def test_an_organization_that_is_not_told_is_in_nobodys_way(how: str, monkeypatc
         assert syncs.held == ASSETS - 1
 
 
+@pytest.mark.long
 def test_another_source_in_the_same_schema(postgres_url: str, schema: str) -> None:
     """Whoever changes `type` in the file has other collections, and the old ones look gone."""
     with running_sandbox(served()) as sandbox, ExitStack() as stack:
@@ -210,6 +213,7 @@ def test_another_source_in_the_same_schema(postgres_url: str, schema: str) -> No
         assert rows == (ASSETS,)
 
 
+@pytest.mark.long
 def test_the_command_line(
     vectorferry: Command, settings: dict[str, Any], sandbox: Sandbox, postgres_url: str, schema: str
 ) -> None:

@@ -94,6 +94,7 @@ def test_processes_send_no_more_together_than_one_may(
     assert seconds(connection, schema, "next_at") - float(began) >= sent / RATE
 
 
+@pytest.mark.long
 def test_what_a_killed_process_has_borrowed_is_there_again_within_a_second(
     begin: Callable[[str], subprocess.Popen[str]], connection: Connection, schema: str, sandbox: Sandbox
 ) -> None:
@@ -128,6 +129,7 @@ async def test_a_lender_that_cannot_be_asked_says_so(
     destination.close()
 
 
+@pytest.mark.long
 def test_a_sync_goes_on_by_itself_where_nothing_can_be_borrowed(
     settings: dict[str, Any], connection: Connection, schema: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -213,6 +215,7 @@ async def test_only_the_servers_clock_counts(
 
 
 @pytest.mark.parametrize("command", family([work_on_shards, run_plan, run_verify]))
+@pytest.mark.long
 def test_whatever_lists_or_reads_borrows(
     command: Callable[[SyncSettings], object],
     settings: dict[str, Any],
@@ -244,6 +247,7 @@ def test_whatever_lists_or_reads_borrows(
         ]
     ),
 )
+@pytest.mark.long
 def test_a_reader_who_may_not_borrow_goes_on_alone_without_a_word(
     command: Callable[[SyncSettings], object],
     option: str,

@@ -112,6 +112,7 @@ def small(sandbox: Sandbox) -> Iterator[tuple[Store, SmallDisk]]:
 
 
 @pytest.mark.parametrize("update", family([True, False]))
+@pytest.mark.long
 def test_a_disk_that_is_full_for_the_data(small: tuple[Store, SmallDisk], schema: str, update: bool) -> None:
     store, disk = small
     if update:

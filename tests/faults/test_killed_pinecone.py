@@ -221,6 +221,7 @@ def test_killed_in_every_phase_of_a_prune(
         run_again(killed, content, connection, undisturbed(content))
 
 
+@pytest.mark.long
 def test_killed_between_making_an_index_and_knowing_it(
     tmp_path: Path, postgres_url: str, schema: str, connection: Connection, undisturbed: Callable[[Content], World]
 ) -> None:

@@ -61,6 +61,7 @@ def sync(sandbox: Sandbox, schema: str, url: str, *kinds: str) -> Summary:
 @pytest.mark.parametrize(
     ("kinds", "size"), family([(["pgvector", "pinecone"], 5), (["pgvector"], 2), (["pinecone"], 3)])
 )
+@pytest.mark.long
 def test_a_pool_that_is_just_large_enough(
     postgres_url: str,
     passable_path: Path,
@@ -119,6 +120,7 @@ def test_a_pool_that_is_too_small_says_so(
 
 
 @pytest.mark.usefixtures("impatient")
+@pytest.mark.long
 def test_a_pool_that_others_have_is_waited_for(
     postgres_url: str, passable_path: Path, sandbox: Sandbox, schema: str, caplog: pytest.LogCaptureFixture
 ) -> None:

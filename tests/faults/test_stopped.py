@@ -209,6 +209,7 @@ def test_a_sync_that_waits_for_another_one(place: Place, watcher: Connection) ->
         ),
     ],
 )
+@pytest.mark.long
 def test_a_command_that_waits_for_a_table(place: Place, blocker: Connection, watcher: Connection, command: str) -> None:
     place.sync()
     tables = "SELECT string_agg(format('%%I.%%I', schemaname, tablename), ', ') FROM pg_tables WHERE schemaname = %s"

@@ -120,6 +120,7 @@ def test_a_sync_is_gone_between_every_two_steps(courses: Courses, connection: ps
     assert total == Outcome()
 
 
+@pytest.mark.long
 def test_a_difference_would_be_found(world: TroubledWorld, connection: psycopg.Connection, schema: str) -> None:
     world.serve(AFTER)
     world.sync(schema)

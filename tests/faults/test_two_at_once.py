@@ -99,6 +99,7 @@ def has_begun_to_wait(process: subprocess.Popen[str]) -> str:
     return process.stderr.readline()
 
 
+@pytest.mark.long
 def test_the_second_waits_and_has_nothing_left_to_write(place: Place) -> None:
     first = place.held_up("--collection", "ads")
     second = place.begin("--collection", "ads")
@@ -121,6 +122,7 @@ def test_a_killed_one_holds_nobody_up(place: Place) -> None:
     assert inserted(summary) + summary["collections"]["ads"]["unchanged"] == 24
 
 
+@pytest.mark.long
 def test_who_does_not_wait_syncs_the_other_collections(place: Place) -> None:
     first = place.held_up("--collection", "ads")
     summary = finish(place.begin("--lock-wait", "0"), exit_code=1)
@@ -134,6 +136,7 @@ def test_who_does_not_wait_syncs_the_other_collections(place: Place) -> None:
     assert inserted(finish(first)) == 24
 
 
+@pytest.mark.long
 def test_two_in_opposite_order_never_wait_for_each_other(place: Place) -> None:
     one = place.begin("--collection", "ads", "--collection", "films")
     other = place.begin("--collection", "films", "--collection", "ads")

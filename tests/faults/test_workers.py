@@ -186,6 +186,7 @@ CREATE TRIGGER note AFTER UPDATE OR DELETE ON {schema}._sync_ledger FOR EACH ROW
 
 
 @pytest.mark.parametrize("number", family(range(50)))
+@pytest.mark.long
 def test_what_a_killed_worker_had_others_take_over(
     number: int,
     tmp_path: Path,

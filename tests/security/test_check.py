@@ -97,6 +97,7 @@ def test_each_is_found_by_whoever_looks_and_what_is_advised_ends_it(store: Datab
 
 
 @AS_LOADER
+@pytest.mark.long
 def test_who_may_make_things_beside_pgvector_is_named(store: Database) -> None:
     owner = store.as_owner
     for place in ("public", "extensions", "vectors"):
@@ -112,6 +113,7 @@ def test_who_may_make_things_beside_pgvector_is_named(store: Database) -> None:
 
 
 @AS_LOADER
+@pytest.mark.long
 def test_two_loaders_that_share_a_role_are_no_strangers(store: Database) -> None:
     store.as_owner.execute(f"GRANT {store.loader} TO {store.neighbour}")
     assert findings(as_user(store.url, store.neighbour)) == []
@@ -138,6 +140,7 @@ def embedded_findings(directory: Path) -> list[Any]:
         return [*destination.security().findings]
 
 
+@pytest.mark.long
 def test_modes_of_an_embedded_server(embedded: Path) -> None:
     assert embedded_findings(embedded) == []
     for path, mode in ((embedded, 0o777), (embedded / "log", 0o644), ((embedded / "data").resolve(), 0o755)):

@@ -33,6 +33,7 @@ def assets() -> list[Asset]:
     return [*many, video("b", *sizes)]
 
 
+@pytest.mark.long
 async def test_five_assets_do_not_make_hundreds_of_tables(postgres_url: str, schema: str) -> None:
     for _ in range(2):
         store = PgvectorSettings.model_validate({"url": postgres_url, "schema": schema}).open("media")

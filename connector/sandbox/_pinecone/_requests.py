@@ -25,22 +25,33 @@ class Rates:
     def __init__(self, limits: PineconeRates | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._limits = limits
         self._clock = clock
-        self._times: defaultdict[tuple[str, str], deque[float]] = defaultdict(deque)
+        self._taken: defaultdict[tuple[str, str], deque[tuple[float, int]]] = defaultdict(deque)
 
     def admit(self, operation: str, namespace: str) -> None:
         """One request more; raises a 429 when it is too many for the namespace."""
-        if (limits := self._limits) is None:
-            return
-        now, times = self._clock(), self._times[operation, namespace]
-        while times and times[0] <= now - limits.seconds:
-            times.popleft()
-        if len(times) >= limits.requests:
+        if limits := self._limits:
+            self._take(limits, f"{operation} requests", 1, limits.requests, f"namespace {namespace}")
+
+    def admit_upserted(self, size: int, namespace: str) -> None:
+        """An upsert of so many bytes; raises a 429 when they are too many for the namespace."""
+        if limits := self._limits:
+            self._take(limits, "upsert bytes", size, limits.upserted_bytes, f"namespace {namespace}")
+
+    def admit_deleted(self, records: int) -> None:
+        """So many records to delete; raises a 429 when they are too many for the index."""
+        if limits := self._limits:
+            self._take(limits, "delete records", records, limits.deleted_records, "the index")
+
+    def _take(self, limits: PineconeRates, unit: str, amount: int, most: int, place: str) -> None:
+        now, taken = self._clock(), self._taken[unit, place]
+        while taken and taken[0][0] <= now - limits.seconds:
+            taken.popleft()
+        if taken and sum(before for _, before in taken) + amount > most:
             window = "second" if limits.seconds == 1 else f"{limits.seconds:g} seconds"
-            limit = f"the limit is {limits.requests} per {window} for namespace {namespace}"
-            wait = str(max(1, math.ceil(times[0] + limits.seconds - now)))
+            wait = str(max(1, math.ceil(taken[0][0] + limits.seconds - now)))
             headers = {"Retry-After": wait} if limits.retry_after else {}
-            raise RefusedError(429, f"Too many {operation} requests: {limit}", headers=headers)
-        times.append(now)
+            raise RefusedError(429, f"Too many {unit}: the limit is {most} per {window} for {place}", headers=headers)
+        taken.append((now, amount))
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,9 +39,11 @@ def _upsert(context: Context, request: Request) -> Reply:
     body = json_object(request.body or b"{}")
     name = namespace_name(body.get("namespace"))
     records = _parse_records(body.get("vectors"), context.index.spec)
+    size = sum(_wire_size(record) for record in records)
     if context.dialect.size_rule == "float32":
-        _check_size(context, sum(_wire_size(record) for record in records))
+        _check_size(context, size)
     context.rates.admit("upsert", name)
+    context.rates.admit_upserted(size, name)
     context.index.ensure(name).write({record.record_id: record for record in records})
     return context.written(name, {"upsertedCount": len(records)})
 
@@ -137,6 +139,7 @@ def _delete(context: Context, request: Request) -> Reply:
     if len(ids) > _MOST_IDS:
         raise RefusedError(400, f"At most {_MOST_IDS} ids can be deleted at once, got {len(ids)}")
     context.rates.admit("delete", name)
+    context.rates.admit_deleted(len(ids))
     namespace = context.index.namespace(name)
     namespace.write(dict.fromkeys(ids or list(namespace.written)))
     reply = context.written(name, {})

@@ -104,6 +104,8 @@ class Index:
     created_at: datetime
     updated_at: datetime
     assets: dict[str, IndexedAsset] = field(default_factory=dict)
+    oldest_first: list[IndexedAsset] | None = None
+    """Its assets by when they were made, once somebody has asked for that, until one comes or goes."""
 
 
 @dataclass(slots=True)
@@ -209,7 +211,7 @@ class Account(FilledLate):
         part.entity_collections = self.entity_collections
         for index in self.indexes.values():
             assets = visible(index.assets, share)
-            part.indexes[index.index_id] = replace(index, assets=assets)
+            part.indexes[index.index_id] = replace(index, assets=assets, oldest_first=None)
             part.indexed_assets.update(assets)
         return part
 
@@ -229,10 +231,11 @@ class Account(FilledLate):
         """Put an indexed asset into its index, in place of one with the same id."""
         former = self.indexed_assets.get(asset.indexed_asset_id)
         if former is not None:
-            del self.indexes[former.index_id].assets[former.indexed_asset_id]
+            self._take_out(former)
         self.revise(asset)
         self.indexed_assets[asset.indexed_asset_id] = asset
-        self.indexes[asset.index_id].assets[asset.indexed_asset_id] = asset
+        index = self.indexes[asset.index_id]
+        index.assets[asset.indexed_asset_id], index.oldest_first = asset, None
 
     def revise(self, asset: IndexedAsset) -> None:
         """Give what was printed of an asset's vectors up."""
@@ -242,8 +245,13 @@ class Account(FilledLate):
         """Take an indexed asset out; False when there was none."""
         asset = self.indexed_assets.pop(indexed_asset_id, None)
         if asset is not None:
-            del self.indexes[asset.index_id].assets[indexed_asset_id]
+            self._take_out(asset)
         return asset is not None
+
+    def _take_out(self, asset: IndexedAsset) -> None:
+        index = self.indexes[asset.index_id]
+        del index.assets[asset.indexed_asset_id]
+        index.oldest_first = None
 
     def forget(self, identifier: str) -> None:
         """Take out whatever has this id, if anything does."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from vectorferry.connector._model._errors import CollectionError
@@ -26,22 +27,26 @@ the second without a status."""
 OWN_LISTS: Final = frozenset({"/indexes", "/embed/tasks", "/embed-v2/tasks", "/entity-collections"})
 """Every account has these; a key that may not read them is a bad key."""
 
+MOST_AT_ONCE: Final = 8
+"""Pages of a list: four hundred rows in memory, and under a minute for a hundred thousand assets at 150 ms a page."""
+
 _identity = identity_by("_id")
 
 
 class TwelveLabsApi(ServiceApi):
     """Knows paths and parameters, and the older name under which an index's assets may be found."""
 
-    def __init__(self, client: ApiClient, page_size: int) -> None:
+    def __init__(self, client: ApiClient, page_size: int, concurrency: int) -> None:
         super().__init__(client)
         self._page_size = page_size
+        self._pages_at_once = min(concurrency, MOST_AT_ONCE)
         self._older: set[str] = set()
 
     async def check(self) -> None:
         """Ask a small question. Raises `SourceError` when the service does not answer even that."""
         await self._get("/indexes", {"page": 1, "page_limit": 1}, read_page, kind="list")
 
-    def indexes(self) -> AsyncIterator[Page]:
+    def indexes(self) -> AsyncGenerator[Page, None]:
         """Every page of ``GET /indexes``."""
         return self._list("/indexes", OLDEST_FIRST)
 
@@ -49,20 +54,22 @@ class TwelveLabsApi(ServiceApi):
         """``GET /indexes/{id}``."""
         return await self._get(index_path(index_id), {}, _read_object)
 
-    async def assets(self, index_id: str) -> AsyncIterator[Page]:
+    async def assets(self, index_id: str) -> AsyncGenerator[Page, None]:
         """Every page of ``GET /indexes/{id}/indexed-assets``, or of its predecessor where there is no such list."""
         seen = False
         try:
-            async for page in self._list(self._assets_path(index_id), OLDEST_FIRST):
-                seen = True
-                yield page
+            async with aclosing(self._list(self._assets_path(index_id), OLDEST_FIRST)) as pages:
+                async for page in pages:
+                    seen = True
+                    yield page
             return
         except NotFoundError as error:
             if seen or index_id in self._older:
                 raise
             missing = error
-        async for page in self._older_assets(index_id, missing):
-            yield page
+        async with aclosing(self._older_assets(index_id, missing)) as pages:
+            async for page in pages:
+                yield page
 
     async def asset(
         self, index_id: str, asset_id: str, options: Sequence[str], *, transcription: bool, decode: Callable[[bytes], T]
@@ -80,15 +87,15 @@ class TwelveLabsApi(ServiceApi):
         check_id(upload_id)
         return await self._get(f"/assets/{segment(upload_id)}/transcription", {"include": parts}, decode)
 
-    def entity_collections(self) -> AsyncIterator[Page]:
+    def entity_collections(self) -> AsyncGenerator[Page, None]:
         """Every page of ``GET /entity-collections``."""
         return self._list("/entity-collections", OLDEST_FIRST)
 
-    def entities(self, collection_id: str) -> AsyncIterator[Page]:
+    def entities(self, collection_id: str) -> AsyncGenerator[Page, None]:
         """Every page of ``GET /entity-collections/{id}/entities``."""
         return self._list(f"{_path('/entity-collections', collection_id)}/entities", OLDEST_FIRST)
 
-    def tasks(self, kind: TaskKind) -> AsyncIterator[Page]:
+    def tasks(self, kind: TaskKind) -> AsyncGenerator[Page, None]:
         """Every page of ``GET /embed/tasks`` or ``/embed-v2/tasks``: those of the last seven days."""
         return self._list(f"/{kind}/tasks", {})
 
@@ -100,21 +107,24 @@ class TwelveLabsApi(ServiceApi):
         kind = "videos" if index_id in self._older else "indexed-assets"
         return f"{index_path(index_id)}/{kind}"
 
-    async def _older_assets(self, index_id: str, missing: NotFoundError) -> AsyncIterator[Page]:
+    async def _older_assets(self, index_id: str, missing: NotFoundError) -> AsyncGenerator[Page, None]:
         self._older.add(index_id)
         try:
-            async for page in self._list(self._assets_path(index_id), OLDEST_FIRST):
-                yield page
+            async with aclosing(self._list(self._assets_path(index_id), OLDEST_FIRST)) as pages:
+                async for page in pages:
+                    yield page
         except NotFoundError:
             self._older.discard(index_id)
             raise CollectionError(f"{missing} Check source.collections.") from None
 
-    def _list(self, path: str, params: Params) -> AsyncIterator[Page]:
+    def _list(self, path: str, params: Params) -> AsyncGenerator[Page, None]:
+        """Several pages at a time where the order is known in which they come."""
+
         async def fetch(number: int) -> Page:
             paged = {**params, "page": number, "page_limit": self._page_size}
             return await self._get(path, paged, read_page, kind="list")
 
-        return walk(fetch, _identity)
+        return walk(fetch, _identity, self._pages_at_once if params == OLDEST_FIRST else 1)
 
     async def _get(
         self, path: str, params: Params, decode: Callable[[bytes], T], kind: Literal["list", "read"] = "read"

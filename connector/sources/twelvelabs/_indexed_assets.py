@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import mimetypes
 from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -64,14 +65,15 @@ class IndexedAssets:
         tally = Tally("assets", "_id", grows=True)
         # Other settings need another answer, and the index's name is a column of every feature.
         asked_for = [list(self._options.of(self._index)), self._options.transcriptions, self._index.name]
-        async for page in self._api.assets(self._index.index_id):
-            for row in tally.fresh(page):
-                system = system_metadata(row)
-                self._note_length(row, system)
-                # What changes with the asset. The older list gives no status.
-                times = moment(row.get("updated_at")), moment(row.get("indexed_at"))
-                fingerprint = fingerprint_of([row.get("status") or "ready", *times, system, *asked_for])
-                yield Listing(row["_id"], fingerprint, state_of(row))
+        async with aclosing(self._api.assets(self._index.index_id)) as pages:
+            async for page in pages:
+                for row in tally.fresh(page):
+                    system = system_metadata(row)
+                    self._note_length(row, system)
+                    # What changes with the asset. The older list gives no status.
+                    times = moment(row.get("updated_at")), moment(row.get("indexed_at"))
+                    fingerprint = fingerprint_of([row.get("status") or "ready", *times, system, *asked_for])
+                    yield Listing(row["_id"], fingerprint, state_of(row))
         tally.check()
 
     def _note_length(self, row: Mapping[str, Any], system: Any) -> None:

@@ -114,7 +114,7 @@ class TwelveLabsSettings(ApiSourceSettings):
                 kinds={str(kind): limit for kind, limit in self.requests_per_minute_by_kind.items()},
             )
         )
-        api = TwelveLabsApi(client, self.page_size)
+        api = TwelveLabsApi(client, self.page_size, self.concurrency)
         return TwelveLabsSource(
             api,
             self.collections,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 from typing import Any, Final
 
@@ -100,13 +100,14 @@ class EntityTables:
                     f"an entity collection went meanwhile, so nothing is deleted: {error}"
                 ) from None
 
-    async def _listed(self, pages: AsyncIterator[Page], name: str) -> AsyncGenerator[dict[str, Any], None]:
+    async def _listed(self, pages: AsyncGenerator[Page, None], name: str) -> AsyncGenerator[dict[str, Any], None]:
         """Every row of a list once."""
         tally = Tally(name, "_id")
-        async for page in pages:
-            for row in tally.fresh(page):
-                check_depth(row, name)
-                yield row
+        async with aclosing(pages):
+            async for page in pages:
+                for row in tally.fresh(page):
+                    check_depth(row, name)
+                    yield row
         tally.check()
 
 

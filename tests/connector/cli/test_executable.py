@@ -81,6 +81,7 @@ def test_a_signal_ends_a_run_with_one_line(
     assert Path("closed").exists()
 
 
+@pytest.mark.long
 def test_a_job_in_the_background_can_be_terminated(configured: Configure, environ: dict[str, str]) -> None:
     configured("mishap: terminate in a task")
     done = subprocess.run(
@@ -166,6 +167,7 @@ def test_what_a_command_amounts_to_counts_for_more_than_its_output(
 
 
 @pytest.mark.parametrize("where", family(["/dev/full", "&-"]))
+@pytest.mark.long
 def test_nobody_has_to_hear_what_is_wrong(environ: dict[str, str], where: str) -> None:
     command = f"exec {EXECUTABLE} status -c nothing.yaml 2>{where}"
     assert subprocess.run(["sh", "-c", command], env=environ, check=False).returncode == 2
@@ -187,6 +189,7 @@ def test_a_name_that_is_not_utf_8_is_reported_as_any_other(environ: dict[str, st
 
 
 @pytest.mark.parametrize("options", family([[], ["--json"]]), ids=str)
+@pytest.mark.long
 def test_a_terminal_without_utf_8_gets_the_result_all_the_same(
     configured: Configure, environ: dict[str, str], options: list[str]
 ) -> None:

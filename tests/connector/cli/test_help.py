@@ -80,6 +80,7 @@ def test_the_help_shows_them(vectorferry: Invoke, monkeypatch: pytest.MonkeyPatc
     ),
 )
 @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash here")
+@pytest.mark.long
 def test_bash_completes(tmp_path: Path, typed: str, offered: list[str]) -> None:
     assert completed(typed, tmp_path) == offered
 

@@ -60,6 +60,7 @@ def test_the_list_shows_an_index_as_it_is(vectorferry: Invoke) -> None:
     assert (index["progress"], index["advice"]) == (None, [])
 
 
+@pytest.mark.long
 def test_rebuilding_puts_a_whole_one_in_its_place(vectorferry: Invoke, stored: Sql) -> None:
     def node() -> object:
         return stored.execute("SELECT relfilenode, oid FROM pg_class WHERE relname = %s", [INDEX]).fetchone()
@@ -84,6 +85,7 @@ def test_rebuilding_heals_what_is_broken_and_drops_what_was_left(vectorferry: In
     assert {name: index["state"] for name, index in listed(vectorferry).items()} == {INDEX: "valid"}
 
 
+@pytest.mark.long
 def test_a_missing_one_is_listed_and_built(vectorferry: Invoke, stored: Sql) -> None:
     stored.execute(f"DROP INDEX {INDEX}")
     assert listed(vectorferry)[INDEX]["state"] == "missing"
@@ -92,6 +94,7 @@ def test_a_missing_one_is_listed_and_built(vectorferry: Invoke, stored: Sql) -> 
 
 
 @pytest.mark.usefixtures("stored")
+@pytest.mark.long
 def test_a_build_tells_how_far_it_is(vectorferry: Invoke, postgres_url: str, schema: str) -> None:
     """It waits for a transaction that has begun before, which is its first phase."""
     with psycopg.connect(postgres_url) as other:
@@ -111,6 +114,7 @@ def test_a_build_tells_how_far_it_is(vectorferry: Invoke, postgres_url: str, sch
     assert {name: index["progress"] for name, index in listed(vectorferry).items()} == {INDEX: None}
 
 
+@pytest.mark.long
 def test_a_rebuild_that_was_ended_leaves_nothing_that_the_next_one_does_not_heal(
     vectorferry: Invoke, stored: Sql, postgres_url: str, schema: str
 ) -> None:
@@ -132,6 +136,7 @@ def test_a_rebuild_that_was_ended_leaves_nothing_that_the_next_one_does_not_heal
     assert {name: index["state"] for name, index in listed(vectorferry).items()} == {INDEX: "valid"}
 
 
+@pytest.mark.long
 def test_large_rewrites_are_followed_by_advice_with_figures(vectorferry: Invoke, stored: Sql) -> None:
     stored.execute("ALTER TABLE video__model_v1 SET (autovacuum_enabled = off)")
     stored.execute("UPDATE video__model_v1 SET vector_hash = vector_hash || '1'")
@@ -145,6 +150,7 @@ def test_large_rewrites_are_followed_by_advice_with_figures(vectorferry: Invoke,
 
 
 @pytest.mark.usefixtures("stored")
+@pytest.mark.long
 def test_a_name_that_is_none_is_refused_with_those_that_are(vectorferry: Invoke) -> None:
     refused = vectorferry("indexes", "rebuild", "video__model_v2_hnsw")
     assert refused.exit_code == 2

@@ -118,6 +118,7 @@ def test_what_can_be_tried_is_tried(vectorferry: Invoke, monkeypatch: pytest.Mon
 
 
 @pytest.mark.usefixtures("vectorferry")
+@pytest.mark.long
 def test_in_a_terminal_it_asks() -> None:
     ours, theirs = pty.openpty()
     with subprocess.Popen(

@@ -6,12 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import pytest
 
 from tests.connector.cli.conftest import Invoke
 
 Configure = Callable[..., None]
 
 
+@pytest.mark.long
 def test_a_page_is_written_whole_or_not_at_all(vectorferry: Invoke, configured: Configure, tmp_path: Path) -> None:
     configured("assets: 20, collections: [films, clips]")
     assert "no dense vector is stored" in vectorferry("map", "-o", str(tmp_path / "m.html")).stderr

@@ -18,6 +18,8 @@ import yaml
 
 from tests.builders import asset, batch, feature
 from tests.connector.cli.conftest import Invoke
+from tests.forking import Forked
+from tests.waiting import PATIENCE
 from vectorferry.connector.plugin import SchemaMapping
 from vectorferry.destinations import PgvectorDestination
 from vectorferry.destinations._postgres import parse_url
@@ -36,6 +38,14 @@ def stored(postgres_url: str, schema: str) -> Iterator[str]:
         destination.apply(batch(asset("a", feature("f1", text="a dog")), asset("b", feature("f2", text="a cat"))))
         destination.build_indexes()
         yield schema
+
+
+def answers(command: list[str], asked: str) -> str:
+    """What it says to what comes through its standard input."""
+    with Forked(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        out, err = process.communicate(asked, timeout=PATIENCE)
+    assert process.returncode == 0, err
+    return out
 
 
 @pytest.fixture
@@ -79,8 +89,7 @@ def test_psql_is_opened_on_the_database(monkeypatch: pytest.MonkeyPatch, schema:
     monkeypatch.setenv("PGOPTIONS", "-c work_mem=5MB")
     asked = "SELECT count(*) FROM assets; SHOW work_mem; SELECT current_schema; SELECT '[1]' <=> '[1]'::vector"
     command = [sys.executable, "-m", "vectorferry", "sql"]
-    done = subprocess.run(command, input=asked, capture_output=True, text=True, check=True, timeout=120)
-    rows = [line.strip() for line in done.stdout.splitlines()]
+    rows = [line.strip() for line in answers(command, asked).splitlines()]
     assert [rows[2], rows[7], rows[12], rows[17]] == ["2", "5MB", schema, "0"]
 
 
@@ -103,15 +112,15 @@ def test_a_password_reaches_psql_by_its_environment_only() -> None:
 def test_without_psql_what_is_piped_in_is_run() -> None:
     command = [sys.executable, "-m", "vectorferry", "sql"]
     asked = "SELECT 40 + count(*) AS n\nFROM assets;"
-    done = subprocess.run(command, input=asked, capture_output=True, text=True, check=True, timeout=120)
-    assert "42" in [line.strip() for line in done.stdout.splitlines()]
+    assert "42" in [line.strip() for line in answers(command, asked).splitlines()]
 
 
 @pytest.mark.usefixtures("stored", "no_psql")
+@pytest.mark.long
 def test_without_psql_there_is_a_small_prompt() -> None:
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "vectorferry", "sql"]
-    with subprocess.Popen(command, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as prompt:
+    with Forked(command, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as prompt:
         os.write(ours, b"SELECT count(*)\nFROM assets;\nSELECT nothing;\nSELECT 40 + 2;\n\\q\n")
         out, err = prompt.communicate(timeout=120)
     assert prompt.returncode == 0, err

@@ -44,6 +44,7 @@ def test_the_list_shows_both(vectorferry: Invoke) -> None:
     ]
 
 
+@pytest.mark.long
 def test_drop_drops_what_is_retired(vectorferry: Invoke, switched: PgvectorDestination) -> None:
     assert vectorferry("vectors", "drop").exit_code == 2
     assert vectorferry("vectors", "drop", "video__model_v1", "--retired").exit_code == 2

@@ -57,6 +57,7 @@ asyncio.run(main())
     ),
     ids=["objects", "nested-objects", "lists", "texts", "numbers", "an-error"],
 )
+@pytest.mark.long
 def test_twenty_megabytes_of_json_take_no_more_than_two_hundred_of_memory(piece: str, status: int) -> None:
     script = ATTACK.format(piece=piece, status=status)
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

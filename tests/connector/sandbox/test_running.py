@@ -78,6 +78,7 @@ async def test_starting_on_a_taken_port_leaves_nothing_behind(taken_port: int) -
 
 
 @pytest.mark.parametrize("number", family([signal.SIGINT, signal.SIGTERM]))
+@pytest.mark.long
 def test_the_foreground_server_stops_on_a_signal(number: signal.Signals) -> None:
     with subprocess.Popen(
         [sys.executable, "-W", "error", "-c", FOREGROUND], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

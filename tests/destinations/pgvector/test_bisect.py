@@ -82,6 +82,7 @@ def test_a_value_too_long_for_an_index_is_set_aside_alone(indexed: PgvectorDesti
     assert indexed.known("ads", ["b"])["b"].features[Modality.VIDEO] == 2
 
 
+@pytest.mark.long
 def test_the_same_batch_again_changes_nothing(indexed: PgvectorDestination, sql: Sql) -> None:
     same = batch(asset("a", spoken("f1"), spoken("f2", LONG)), asset("b", spoken("f")))
     indexed.apply(same)

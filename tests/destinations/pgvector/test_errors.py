@@ -12,6 +12,7 @@ from vectorferry.connector.plugin import ConfigurationError, RetryableError, Sch
 from vectorferry.destinations import PgvectorDestination
 from vectorferry.destinations._postgres import translated
 
+from ...examples import family
 from ...urls import as_user, in_database
 
 SECRET = "hunter2-canary"
@@ -33,6 +34,34 @@ def test_an_unreachable_server_is_named_without_the_password() -> None:
     message = refusal(f"postgresql://ada:{SECRET}@127.0.0.1:1/media")
     assert "cannot connect to Postgres at 127.0.0.1:1/media" in message
     assert "Check that the server runs" in message
+
+
+@pytest.mark.parametrize(
+    "change",
+    family(
+        [
+            "ALTER ROLE {0} CONNECTION LIMIT 0",
+            "ALTER DATABASE {0} CONNECTION LIMIT 0",
+            "ALTER ROLE {0} NOLOGIN",
+            "REVOKE CONNECT ON DATABASE {0} FROM public",
+            "ALTER DATABASE {0} ALLOW_CONNECTIONS off",
+        ]
+    ),
+)
+def test_who_is_not_let_in_is_told_what_an_administrator_has_to_run(
+    postgres_url: str, schema: str, change: str
+) -> None:
+    url = database_without_pgvector(postgres_url, schema)
+    with psycopg.connect(postgres_url, autocommit=True) as admin:
+        admin.execute(change.format(schema).encode())
+    _, advice = refusal(url).splitlines()
+    verb = advice.split(": ")[1].split()[0]
+    assert verb == change.split(maxsplit=1)[0].replace("REVOKE", "GRANT")
+
+
+def test_a_server_that_is_starting_is_worth_waiting_for() -> None:
+    with pytest.raises(RetryableError, match="Wait until it takes connections"), translated("here"):
+        raise psycopg.OperationalError("connection failed: FATAL:  the database system is starting up")
 
 
 def test_a_user_without_rights_is_told_which_to_get(postgres_url: str, schema: str) -> None:

@@ -111,6 +111,7 @@ def test_one_dimension_costs_no_statement_and_no_row_more(apply_and_count: Apply
     assert written == {}
 
 
+@pytest.mark.long
 def test_names_that_look_like_a_dimension_stay_apart(destination: PgvectorDestination, sql: Sql) -> None:
     destination.apply(batch(asset("a", feature("f1", {f"{NAME}-3": dense(1)}), of("f2", 8))))
     destination.apply(batch(asset("b", of("f3", 3))))
@@ -219,7 +220,7 @@ def stored(destination: PgvectorDestination | MemoryDestination) -> object:
     ]
 
 
-@settings(max_examples=examples(4, 60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(2, 60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(STEPS, min_size=1, max_size=8))
 def test_any_history_of_dimensions_leaves_what_it_leaves_in_memory(
     postgres_url: str, steps: Sequence[Batch | list[str] | set[str] | None]

@@ -130,6 +130,7 @@ def test_a_filter_of_the_view_goes_along_its_index(sql: Sql, where: str) -> None
     assert "_sync_by_" in plan
 
 
+@pytest.mark.long
 def test_indexes_go_when_they_are_not_wanted_any_more(prepared: Prepared, postgres_url: str, schema: str) -> None:
     destination = prepared(MAPPING)
     mapping = SchemaMapping.model_validate(MAPPING)

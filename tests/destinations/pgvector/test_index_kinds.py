@@ -116,6 +116,7 @@ def test_distances_and_order_are_those_of_the_whole_vectors(loaded: Loaded, name
 
 @pytest.mark.parametrize("k", [10, 100])
 @pytest.mark.parametrize("name", INDEXES)
+@pytest.mark.long
 def test_recall_is_known_and_no_answer_is_short(loaded: Loaded, name: str, k: int) -> None:
     for filters in ({}, {"start_time": {"gte": 18}}):
         asked = "SELECT recall, missing FROM evaluate_recall(%s, 5, %s, %s)"

@@ -272,6 +272,7 @@ def test_an_index_of_a_user_s_own_on_an_expression_is_used_through_the_view(
         loaded.sql.execute("DROP INDEX my_own")
 
 
+@pytest.mark.long
 def test_vectors_that_are_stored_apart_are_not_all_compared(destination: PgvectorDestination, sql: Sql) -> None:
     """Postgres stores what is longer than 2 kB apart from its row, and takes the rest of the table for all there is to
     read."""

@@ -128,6 +128,7 @@ def test_configured_parameters_reach_the_index(prepared: Prepared, sql: Sql, sch
     assert "m='8'" in indexes(sql, schema)["video__model_v1_hnsw"]
 
 
+@pytest.mark.long
 def test_an_index_becomes_another_one(prepared: Prepared, sql: Sql, schema: str) -> None:
     def defined(mapping: dict[str, Any]) -> list[str]:
         destination = prepared({"video": {"vectors": {"model-v1": mapping}}})
@@ -180,6 +181,7 @@ UNUSABLE = (
 
 
 @pytest.mark.parametrize("has_read_it", family([False, True]), ids=["elsewhere", "this table"])
+@pytest.mark.long
 def test_a_build_that_a_stranger_holds_up_is_left_to_the_next_run(
     postgres_url: str, sql: Sql, schema: str, monkeypatch: pytest.MonkeyPatch, has_read_it: bool
 ) -> None:

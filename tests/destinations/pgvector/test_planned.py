@@ -113,7 +113,7 @@ MAPPINGS = st.builds(
 )
 
 
-@settings(max_examples=examples(4, 60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(2, 60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(mappings=st.lists(MAPPINGS, min_size=2, max_size=3), dimensions=st.sets(st.sampled_from([3, 8]), min_size=1))
 def test_the_statements_from_any_mapping_to_any_other_are_those_of_prepare(
     postgres_url: str, mappings: list[dict[str, Any]], dimensions: set[int]
@@ -149,6 +149,7 @@ def test_the_statements_of_a_whole_sync_are_those_of_the_plan(
         assert bool(made) == (number < 2)
 
 
+@pytest.mark.long
 def test_assets_that_a_new_layout_has_read_again_are_known_without_a_fingerprint(
     planned: Callable[[dict[str, Any]], Planned], prepared: Prepared
 ) -> None:
@@ -164,6 +165,7 @@ def test_assets_that_a_new_layout_has_read_again_are_known_without_a_fingerprint
     assert prepared(MORE).known("ads", ["a", "b", "c"]) == told.known("ads", ["a", "b", "c"])
 
 
+@pytest.mark.long
 def test_an_index_is_due_until_it_is_built_and_again_for_another_metric(
     planned: Callable[[dict[str, Any]], Planned], prepared: Prepared
 ) -> None:

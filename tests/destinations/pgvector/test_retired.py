@@ -110,6 +110,7 @@ def test_a_named_vector_that_no_feature_has_any_more_can_go_as_a_whole(prepared:
     assert "search_video_model_v1" in names_of(sql)
 
 
+@pytest.mark.long
 def test_while_a_sync_runs_nothing_is_dropped(switched: PgvectorDestination, prepared: Prepared) -> None:
     with prepared({}).lock("ads"), pytest.raises(LockedError, match="a sync is writing"):
         switched.drop_vector_tables(["video__model_v1"])

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from vectorferry.connector.plugin import (
     ConfigurationError,
+    DestinationError,
     Modality,
     Reason,
     Rejected,
@@ -137,6 +138,44 @@ def test_preparing_twice_changes_nothing(prepared: Prepared, schema: str, sql: S
     assert after == before
 
 
+def test_a_schema_that_was_renamed_is_searched_under_its_new_name(
+    prepared: Prepared, postgres_url: str, schema: str, sql: Sql
+) -> None:
+    prepared({}).apply(batch(asset("a", feature("f1"), feature("f2"))))
+    new = f"{schema}_renamed"
+    sql.execute(f"ALTER SCHEMA {schema} RENAME TO {new}".encode())
+    try:
+        with closing(PgvectorDestination(new, postgres_url)) as destination:
+            destination.prepare(SchemaMapping())
+            found = destination.search(SearchQuery(Modality.VIDEO, like="f1"))
+        assert [row["feature_id"] for row in found.rows] == ["f2"]
+    finally:
+        sql.execute(f"ALTER SCHEMA {new} RENAME TO {schema}".encode())
+
+
+def test_everything_can_be_deleted_where_a_publication_includes_all_tables(
+    prepared: Prepared, schema: str, sql: Sql
+) -> None:
+    """Postgres refuses to delete from a published table whose rows nothing identifies."""
+    prepared({})
+    unidentified = (
+        "SELECT relname FROM pg_class c WHERE relnamespace = current_schema::regnamespace AND relkind = 'r' "
+        "AND relreplident = 'd' AND NOT EXISTS (SELECT FROM pg_index WHERE indrelid = c.oid AND indisprimary)"
+    )
+    assert sql.execute(unidentified).fetchall() == []
+    sql.execute("ALTER TABLE _sync_quarantine REPLICA IDENTITY DEFAULT")  # as earlier versions have made it
+    sql.execute(f"CREATE PUBLICATION {schema} FOR TABLES IN SCHEMA {schema}".encode())
+    try:
+        destination = prepared({})
+        destination.apply(batch(asset("a", feature("f"))))
+        destination.apply(batch(rejected=[Rejected("a", Reason.UNREADABLE, "500")]))
+        destination.apply(batch(asset("a", feature("f"))))
+        destination.remove("ads", ["a"])
+        assert destination.status().quarantined == 0
+    finally:
+        sql.execute(f"DROP PUBLICATION {schema}".encode())
+
+
 def test_modality_tables_can_be_renamed_from_the_start(
     prepared: Prepared, postgres_url: str, schema: str, sql: Sql
 ) -> None:
@@ -206,6 +245,7 @@ def test_a_dropped_view_is_made_again(prepared: Prepared, sql: Sql) -> None:
 
 
 @pytest.mark.parametrize("table", family(["video__model_v1", "video", "assets"]))
+@pytest.mark.long
 def test_what_was_in_a_dropped_table_is_read_again(
     postgres_url: str, schema: str, prepared: Prepared, sql: Sql, table: str
 ) -> None:
@@ -252,6 +292,7 @@ def test_a_dropped_generation_comes_back_with_the_rights_and_the_row_security_of
         sql.execute(f"DROP OWNED BY {reader}; DROP ROLE {reader}")
 
 
+@pytest.mark.long
 def test_nothing_is_read_again_for_a_dropped_generation_that_was_retired(
     prepared: Prepared, sql: Sql, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -296,6 +337,28 @@ def test_an_ordinary_user_can_sync_and_change_the_mapping(postgres_url: str, sch
         destination.build_indexes()
         assert len(destination.search(SearchQuery(Modality.VIDEO, vector=dense())).rows) == 1
         destination.close()
+
+
+@pytest.mark.parametrize("table", family(["video", "_sync_ledger", "video_model_v1"], always=(0,)))
+def test_tables_that_hide_rows_from_their_owner_are_refused(postgres_url: str, schema: str, table: str) -> None:
+    """Deleting what is hidden deletes nothing, and nobody is told."""
+    with psycopg.connect(postgres_url, autocommit=True) as admin:
+        admin.execute(f"CREATE ROLE {schema} LOGIN; CREATE SCHEMA {schema} AUTHORIZATION {schema}".encode())
+        admin.execute("CREATE EXTENSION IF NOT EXISTS vector")
+        with closing(PgvectorDestination(schema, as_user(postgres_url, schema))) as destination:
+            destination.prepare(SchemaMapping())
+            destination.apply(batch(asset("a", feature("f1"))))
+            name = psycopg.sql.Identifier(schema, table.replace("video_", "video__")).as_string()
+            admin.execute(f"CREATE POLICY hides ON {name} USING (asset_id <> 'a') WITH CHECK (true)".encode())
+            admin.execute(f"ALTER TABLE {name} ENABLE ROW LEVEL SECURITY".encode())
+            destination.prepare(SchemaMapping())  # which holds for others only
+            admin.execute(f"ALTER TABLE {name} FORCE ROW LEVEL SECURITY".encode())
+            with pytest.raises(DestinationError, match="rows may be") as refused:
+                destination.prepare(SchemaMapping())
+            admin.execute(str(refused.value).split("Run: ")[1].encode())
+            destination.prepare(SchemaMapping())
+            destination.remove("ads", ["a"])
+            assert destination.known("ads", ["a"]) == {}
 
 
 def test_first_runs_that_start_together_all_succeed(postgres_url: str, schema: str) -> None:

@@ -403,6 +403,7 @@ def test_every_table_view_and_column_says_what_it_is(sql: Sql, common_schema: st
     assert said == ("The source's field 'start_time', as double precision.",)
 
 
+@pytest.mark.long
 def test_a_comment_follows_the_mapping_and_somebody_else_s_stays(
     prepared: Prepared, postgres_url: str, schema: str
 ) -> None:

@@ -118,7 +118,7 @@ def test_what_is_in_step_is_not_listed(store: PgvectorDestination, listed: list[
     assert listed == []
 
 
-@pytest.mark.parametrize(("tampering", "expected"), family(TAMPERINGS, always=(3, 7)))
+@pytest.mark.parametrize(("tampering", "expected"), family(TAMPERINGS, always=(3,)))
 def test_what_was_tampered_with_is_named_as_by_reading_everything(
     store: PgvectorDestination, sql: Sql, listed: list[Any], tampering: str, expected: Sequence[Discrepancy]
 ) -> None:
@@ -129,6 +129,7 @@ def test_what_was_tampered_with_is_named_as_by_reading_everything(
     assert {each.asset_id for each in expected} <= set(asset_ids) < {"a", "b", "wide", "gone", "ghost"}
 
 
+@pytest.mark.long
 def test_no_more_slices_are_read_than_rows_were_tampered_with_and_everything_where_most_differ(
     postgres_url: str, schema: str, sql: Sql, listed: list[Any]
 ) -> None:
@@ -148,6 +149,7 @@ def test_no_more_slices_are_read_than_rows_were_tampered_with_and_everything_whe
         assert listed[1:] == [None]
 
 
+@pytest.mark.long
 def test_what_a_sync_writes_between_two_looks_is_no_difference(
     store: PgvectorDestination, postgres_url: str, schema: str, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,6 +175,7 @@ def test_what_a_sync_writes_between_two_looks_is_no_difference(
         assert next(versions) > 10
 
 
+@pytest.mark.long
 def test_vectors_are_looked_up_among_features_only_where_one_is_hidden(postgres_url: str, schema: str) -> None:
     scans = f"SELECT seq_scan + idx_scan FROM pg_stat_xact_user_tables WHERE relid = '{schema}.video'::regclass"
 

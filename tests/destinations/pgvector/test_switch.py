@@ -102,6 +102,7 @@ def test_whoever_asks_meanwhile_sees_no_error_and_one_dimension_at_a_time(
     assert states(sql) == {8: "retired", 3: "current"}
 
 
+@pytest.mark.long
 def test_whoever_waits_for_the_switch_is_answered_by_the_dimension_of_the_question(
     destination: PgvectorDestination, sql: Sql, postgres_url: str, schema: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -325,6 +326,7 @@ def test_a_query_that_does_not_end_puts_it_off(
     assert shown(sql) == [3]
 
 
+@pytest.mark.long
 def test_collections_of_different_dimensions_are_synced_without_being_configured(
     postgres_url: str, schema: str, sql: Sql
 ) -> None:

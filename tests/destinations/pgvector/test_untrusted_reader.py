@@ -168,7 +168,7 @@ ATTACKS = [
 
 
 @pytest.mark.parametrize("quoting", family(["on", "off"]))
-@pytest.mark.parametrize("filters", ATTACKS, ids=str)
+@pytest.mark.parametrize("filters", family(ATTACKS, range(0, len(ATTACKS), 4)), ids=str)
 def test_a_filter_is_only_ever_a_value(owner: Sql, filters: dict[str, Any], quoting: str) -> None:
     """Asked by the owner, who could do everything, and with the quoting of strings that Postgres once had."""
     owner.execute(f"SET escape_string_warning = off; SET standard_conforming_strings = {quoting}")
@@ -194,7 +194,7 @@ EVERY_WAY = [
 ]
 
 
-@pytest.mark.parametrize("question", EVERY_WAY)
+@pytest.mark.parametrize("question", family(EVERY_WAY, (0, 5, 7)))
 def test_no_function_takes_a_value_for_sql(owner: Sql, question: str) -> None:
     for filters in ATTACKS:
         with suppress(*REFUSALS, psycopg.errors.CardinalityViolation, psycopg.errors.NoDataFound):
@@ -248,7 +248,7 @@ filters_of_any_kind = st.dictionaries(
 def test_any_filter_is_answered_or_refused_for_what_it_says(owner: Sql) -> None:
     """Never a syntax error, which would mean that a part of it was read as SQL."""
 
-    @settings(max_examples=examples(50), deadline=None)
+    @settings(max_examples=examples(20, 500), deadline=None)
     @given(filters_of_any_kind)
     def ask_anything(filters: dict[str, Any]) -> None:
         with suppress(*REFUSALS):
@@ -383,6 +383,7 @@ def test_the_documented_bounds_hold(database: str, analyst: Sql) -> None:
             psycopg.connect(as_user(database, "analyst"))
 
 
+@pytest.mark.long
 def test_a_long_question_is_ended(analyst: Sql) -> None:
     analyst.execute("SET statement_timeout = '50ms'")
     with pytest.raises(psycopg.errors.QueryCanceled):

@@ -146,7 +146,7 @@ def step(*features: MappedFeature, remove: bool = False, killed: str | None = No
         step(feature("f1", {"model": dense(1)}, text="old")),
     ]
 )
-@settings(max_examples=examples(2, 40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(1, 40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(STEPS, min_size=1, max_size=5))
 def test_the_store_holds_the_last_word_whatever_was_cut_short(
     crowded: Sandbox, postgres_url: str, steps: list[Step]

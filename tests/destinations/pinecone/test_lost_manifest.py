@@ -58,6 +58,7 @@ def record(identifier: str, **metadata: object) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("namespace", family(["ads", "", "others"]))
+@pytest.mark.long
 def test_records_of_somebody_else_are_left_alone(
     sandbox: Sandbox, open_pinecone: Open, postgres_url: str, schema: str, namespace: str
 ) -> None:

@@ -236,7 +236,7 @@ def test_too_many_keys_are_refused_before_they_fill_the_memory() -> None:
 
 
 @given(FEATURES)
-@settings(deadline=None)
+@settings(deadline=None, max_examples=examples(30, 1000))
 def test_any_metadata_fits_when_its_texts_can_be_cut(described: MappedFeature) -> None:
     metadata = sent(described)
     assert size(metadata) <= LIMIT
@@ -244,7 +244,7 @@ def test_any_metadata_fits_when_its_texts_can_be_cut(described: MappedFeature) -
 
 
 @given(FEATURES)
-@settings(deadline=None)
+@settings(deadline=None, max_examples=examples(30, 1000))
 def test_no_value_is_lost_whatever_the_paths(described: MappedFeature) -> None:
     metadata = beyond_identity(described)
     metadata.pop("shortened", None)
@@ -252,7 +252,7 @@ def test_no_value_is_lost_whatever_the_paths(described: MappedFeature) -> None:
 
 
 @given(FEATURES)
-@settings(deadline=None)
+@settings(deadline=None, max_examples=examples(30, 1000))
 def test_the_order_of_keys_at_the_source_changes_nothing(described: MappedFeature) -> None:
     other = replace(described, metadata=turned(described.metadata), columns=turned(described.columns))
     assert sent(other) == sent(described)

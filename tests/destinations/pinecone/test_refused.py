@@ -126,6 +126,7 @@ def test_what_a_killed_run_left_of_a_feature_is_certain_under_its_new_modality(
     assert destination.known("ads", ["a"]).keys() == {"a"}
 
 
+@pytest.mark.long
 def test_what_a_killed_run_left_of_a_feature_that_is_bad_now_stays_in_the_journal(
     sandbox: Sandbox, open_pinecone: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -176,3 +176,33 @@ def test_a_turn_that_ends_makes_room_for_who_waits() -> None:
         assert not done.is_set()
     thread.join()
     assert done.is_set()
+
+
+def test_requests_of_a_kind_go_evenly_and_those_of_another_between_them(clock: Clock) -> None:
+    """Red where nothing but a 429 slows a writer down."""
+    throttle, times = throttled(8, clock), []
+    for _ in range(5):
+        with throttle.permit(kind="upsert", seconds=0.5):
+            times.append(clock.now)
+    with throttle.permit(kind="delete", seconds=0.5):
+        times.append(clock.now)
+    assert [time - 100.0 for time in times] == pytest.approx([0, 0.49, 0.99, 1.49, 1.99, 1.99])
+
+
+def test_who_comes_a_little_late_keeps_nobody_waiting_and_a_long_rest_is_not_made_up_for(clock: Clock) -> None:
+    throttle, times = throttled(8, clock), []
+    for late in (0.0, 0.01, 10.0, 0.0):
+        clock.now += late
+        with throttle.permit(kind="upsert", seconds=0.5):
+            times.append(clock.now)
+    assert [time - 100.0 for time in times] == pytest.approx([0, 0.49, 10.49, 10.98])
+
+
+def test_a_kind_can_be_put_off(clock: Clock) -> None:
+    throttle = throttled(8, clock)
+    throttle.rest("delete", 30)
+    throttle.rest("delete", 10)
+    with throttle.permit(kind="upsert"):
+        assert clock.now == 100
+    with throttle.permit(kind="delete"):
+        assert clock.now == 130

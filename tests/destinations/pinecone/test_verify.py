@@ -43,6 +43,7 @@ def record(asset_id: str, feature_id: str, collection: str = "ads") -> dict[str,
     return {"id": f"{asset_id}#{feature_id}", "values": [9.0] * 8, "metadata": names}
 
 
+@pytest.mark.long
 def test_a_record_of_an_asset_that_nobody_has_is_removed(open_pinecone: Open, sandbox: Sandbox) -> None:
     destination, source = open_pinecone(), MemorySource({"ads": [told(dense(1))]})
     source.assets["ads"] |= {str(n): Asset(str(n), "v1", features=told(dense(1)).features) for n in range(10)}

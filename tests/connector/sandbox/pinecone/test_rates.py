@@ -72,3 +72,13 @@ def test_by_default_a_refusal_ends_after_a_second() -> None:
             rates.admit("query", "t")
         assert refused.value.headers == {"Retry-After": "1"}
     rates.admit("query", "t")
+
+
+def test_deleted_records_are_counted_for_the_index_and_bytes_of_upserts_for_a_namespace() -> None:
+    with world(rates=PineconeRates(deleted_records=3, upserted_bytes=50, seconds=HOUR)) as here:
+        plain = here.plain()
+        for namespace in ("t", "other"):
+            for name, status in (("a", 200), ("b", 200), ("c", 429)):
+                assert ask(plain, "/vectors/upsert", {"vectors": [record(name)]}, namespace).status_code == status
+        assert ask(plain, "/vectors/delete", {"ids": ["a", "b"]}).status_code == 200
+        assert ask(plain, "/vectors/delete", {"ids": ["a", "b"]}, "other").status_code == 429

@@ -171,6 +171,7 @@ def _hashes(store: MemoryDestination) -> dict[str, Any]:
     }
 
 
+@pytest.mark.long
 async def test_a_first_sync_that_was_stopped_reads_what_is_left_as_it_comes() -> None:
     async with reading(generated(4_000), page_size=250, concurrency=1) as (source, sandbox):
         store = MemoryDestination()

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.examples import family
 from vectorferry import SyncOptions
 from vectorferry.connector.plugin import (
     Asset,
@@ -51,7 +52,7 @@ async def test_a_wrong_namespace_stops_everything_and_deletes_nothing() -> None:
 
 
 @pytest.mark.parametrize("per_object", [0, 4])
-@pytest.mark.parametrize("share", [0.99, 0.95, 0.81])
+@pytest.mark.parametrize("share", family([0.99, 0.95, 0.81]))
 async def test_a_key_that_is_narrowed_deletes_nothing(share: float, per_object: int) -> None:
     """The same key, address and namespace: nothing but the collection's own count says that there is more."""
     async with reading(generated(400, per_object)) as (source, sandbox):

@@ -27,6 +27,7 @@ async def test_it_is_found_by_its_name_and_read_without_a_key() -> None:
     assert summary.usage.bytes > 0
 
 
+@pytest.mark.long
 async def test_two_of_them_serve_the_same() -> None:
     first, second = [await _quickstart() for _ in range(2)]
     assert first == second != {}

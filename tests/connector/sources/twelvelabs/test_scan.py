@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -9,19 +12,24 @@ from typing import Any
 import pytest
 
 from vectorferry import Reread, SyncOptions
+from vectorferry.connector.http import UnreadableError
 from vectorferry.connector.plugin import AssetState, IncompleteScanError, SourceError
 from vectorferry.connector.sandbox import (
     DropField,
     DuplicateRows,
     Fault,
     GeneratedIndexes,
+    Sandbox,
     SandboxSettings,
     SetField,
     ShiftRows,
+    Stall,
+    Status,
     TwelveLabsDialect,
 )
 from vectorferry.connector.testing import MemoryDestination, plan, sync, verify
 
+from ....waiting import PATIENCE, happened
 from .worlds import LIST, listed, reading, source_for
 
 GENERATED = SandboxSettings(generate_twelvelabs=GeneratedIndexes(assets=120, segments_per_asset=0))
@@ -45,7 +53,7 @@ async def test_one_request_for_each_page(page_size: int, pages: int) -> None:
 
 async def test_what_comes_while_a_list_is_walked_over_is_at_its_end_and_makes_it_no_less_whole() -> None:
     """A run failed whenever somebody was uploading."""
-    async with reading(GENERATED) as (source, sandbox):
+    async with reading(GENERATED, concurrency=1) as (source, sandbox):
         (index,) = await source.collections()
         found = []
         async for listing in source.scan(index):
@@ -63,6 +71,67 @@ async def test_what_goes_while_a_list_is_walked_over_makes_it_incomplete() -> No
         sandbox.twelvelabs.remove_asset((await anext(listings)).asset_id)
         with pytest.raises(IncompleteScanError, match="the total went from 119 to 120 meanwhile"):
             _ = [listing async for listing in listings]
+
+
+async def test_several_pages_are_asked_for_at_once_and_come_in_their_order() -> None:
+    """A hundred thousand assets took five minutes, a page at a time."""
+    async with reading(GENERATED, page_size=10, concurrency=4) as (source, sandbox), slow_page(sandbox) as resume:
+        (index,) = await source.collections()
+        scan = asyncio.create_task(listed(source, index))
+        await happened(lambda: sandbox.requests.counts().get(LIST) == 5)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert not scan.done()
+        resume()
+        assert list(await scan) == sandbox.twelvelabs.asset_ids()
+        assert sandbox.requests.counts()[LIST] == 12
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+async def test_what_goes_between_pages_that_are_read_together_deletes_nothing_else(replaced: bool) -> None:
+    """What came after it moves, past a page that was read before. With another in its place, no total tells of it."""
+    async with reading(GENERATED, page_size=10, concurrency=4) as (source, sandbox):
+        (index,) = await source.collections()
+        store = MemoryDestination()
+        await sync(source, [store], name="m")
+
+        async def changed(work: Coroutine[Any, Any, Any]) -> Any:
+            """What it comes to when the first asset goes while it waits for a page, and has read the ones behind."""
+            sandbox.requests.reset()
+            async with slow_page(sandbox) as resume:
+                running = asyncio.create_task(work)
+                await happened(lambda: sandbox.requests.counts().get(LIST) == 5 and sandbox.requests.open == 1)
+                sandbox.twelvelabs.remove_asset(sandbox.twelvelabs.asset_ids()[0])
+                if replaced:
+                    sandbox.twelvelabs.put_asset(index, {})
+                resume()
+                return await running
+
+        with pytest.raises(IncompleteScanError, match="so nothing is deleted"):
+            await changed(listed(source, index))
+        await changed(sync(source, [store], SyncOptions(full=True), name="m"))
+        assert set(sandbox.twelvelabs.asset_ids()) <= store.assets[index].keys()
+        await sync(source, [store], SyncOptions(full=True), name="m")
+        assert store.assets[index].keys() == set(sandbox.twelvelabs.asset_ids())
+
+
+async def test_a_page_that_never_comes_ends_the_list_after_those_before_it() -> None:
+    async with reading(GENERATED, page_size=10, concurrency=4) as (source, sandbox):
+        (index,) = await source.collections()
+        sandbox.faults.add(Fault(route=LIST, do=Status(status=503), nth=4))
+        found = []
+        with pytest.raises(UnreadableError, match="gave no usable answer"):  # noqa: PT012 - what came before is kept
+            async for listing in source.scan(index):
+                found.append(listing.asset_id)  # noqa: PERF401
+        assert found == sandbox.twelvelabs.asset_ids()[: len(found)]
+        assert 10 <= len(found) <= 30
+
+
+@asynccontextmanager
+async def slow_page(sandbox: Sandbox) -> AsyncIterator[Callable[[], None]]:
+    """The page after the first waits until what this yields is called."""
+    sandbox.faults.add(Fault(route=LIST, do=Stall(seconds=PATIENCE), nth=2, until=2))
+    yield sandbox.faults.clear
 
 
 @pytest.mark.parametrize("null", [False, True])
@@ -152,6 +221,7 @@ async def test_an_edit_that_moves_no_time_is_not_seen_at_once() -> None:
         assert await listed(source, index) == before
 
 
+@pytest.mark.long
 async def test_what_is_due_is_read_again_and_not_called_changed_before() -> None:
     """With turns that come and go faster than anything is asked."""
     reread = Reread(1e-9)

@@ -88,7 +88,7 @@ def play(manifest: Manifest, model: Model, collection: str, step: tuple[object, 
             model.commit(asset_ids, touched, desired, fingerprint)
 
 
-@settings(max_examples=examples(25, 500), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(10, 500), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(histories)
 def test_any_history(manifest: Manifest, history: list[tuple[object, ...]]) -> None:
     collection, model = uuid.uuid4().hex, Model()

@@ -49,6 +49,7 @@ def test_it_lives_beside_a_sync_in_the_same_schema(postgres_url: str, schema: st
         assert list(manifest.asset_ids("ads")) == ["b"]
 
 
+@pytest.mark.long
 def test_it_starts_an_embedded_postgres(passable_path: Path) -> None:
     directory = passable_path / "data"
     with closing(Manifest("media", "pinecone", None, directory)) as manifest:

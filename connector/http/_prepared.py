@@ -1,0 +1,107 @@
+"""GET requests of which all but the path is the same: written once, and sent on aiohttp's connections as they are.
+
+Connections, TLS, a proxy's tunnel, time limits and the parsing of answers are aiohttp's. What its session does besides,
+for each request anew, is for redirects, cookies, credentials in addresses, traces and bodies: none of that is ours, and
+it takes more CPU than all the rest of a small answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, TypeAlias
+
+import aiohttp
+from aiohttp.client_proto import ResponseHandler
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
+
+from vectorferry.connector.http._settings import can_travel
+
+TARGET: Final = re.compile(r"(?!.*/\.\.?(?:[/?]|\Z))/[\w.~!$&'()*+,;=:@/?%-]*\Z", re.ASCII)
+"""What is sent as it stands; aiohttp's session makes anything else into what may be."""
+
+PARTS: Final = ("set_response_params", "start_timeout", "read")
+"""What is asked of aiohttp beyond what it promises. A release without one of them sends through its session alone."""
+
+BUFFER: Final = 65_536
+
+Read: TypeAlias = Callable[[CIMultiDictProxy[str], aiohttp.StreamReader], Awaitable[bytes]]
+"""Reads the body of an answer with these headers."""
+
+
+class PreparedGet:
+    """Sends requests with these headers to the origin of `url`, for whose connections `proxy` is what
+    `ClientSession.request` takes of one."""
+
+    def __init__(
+        self, session: aiohttp.ClientSession, url: str, headers: Mapping[str, str], proxy: Mapping[str, Any]
+    ) -> None:
+        self.headers = headers
+        address = URL(url)
+        self._origin = url[: url.index("/", url.index("://") + 3)]
+        host = {"Host": address.host_port_subcomponent or ""}
+        if proxy:
+            # They are part of what a connection is known by, and the connector adds `Host` when it has made the first.
+            proxy = {"proxy": URL(proxy["proxy"]), "proxy_headers": CIMultiDict({**proxy["proxy_headers"], **host})}
+        self._template = aiohttp.ClientRequest(
+            "GET",
+            address.origin(),
+            headers={**host, **headers},
+            loop=asyncio.get_running_loop(),
+            session=session,
+            **proxy,
+        )
+        self._connector = session.connector
+        self._timeout = session.timeout
+        lines = [f"{name}: {value}" for name, value in self._template.headers.items()]
+        if not all(map(can_travel, lines)):
+            raise ValueError("a header that cannot be sent")
+        self._rest = "\r\n".join((" HTTP/1.1", *lines, "", "")).encode()
+
+    def target(self, url: str) -> str | None:
+        """What stands for this URL in a request; None where it is for aiohttp's session."""
+        if not url.startswith(self._origin):
+            return None
+        target = url[len(self._origin) :]
+        return target if TARGET.match(target) else None
+
+    async def send(self, target: str, read: Read) -> tuple[int, Mapping[str, str], bytes]:
+        """Status, headers and body of the answer."""
+        assert self._connector is not None
+        connection = await self._connector.connect(self._template, [], self._timeout)
+        try:
+            protocol, transport = connection.protocol, connection.transport
+            assert protocol is not None
+            assert transport is not None
+            protocol.set_response_params(
+                read_until_eof=True,
+                auto_decompress=False,
+                read_timeout=self._timeout.sock_read,
+                read_bufsize=BUFFER,
+                timeout_ceil_threshold=self._timeout.ceil_threshold,
+            )
+            transport.write(b"GET %b%b" % (target.encode(), self._rest))
+            protocol.start_timeout()
+            message, content = await protocol.read()
+            while 100 <= message.code < 200 and message.code != 101:
+                message, content = await protocol.read()
+            body = await read(message.headers, content)
+        except BaseException:
+            connection.close()
+            raise
+        connection.release()
+        return message.code, message.headers, body
+
+
+def prepared_get(
+    session: aiohttp.ClientSession, url: str, headers: Mapping[str, str], proxy: Mapping[str, Any]
+) -> PreparedGet | None:
+    """None with an aiohttp that has other parts than those which this was written for."""
+    if not all(hasattr(ResponseHandler, part) for part in PARTS):
+        return None
+    try:
+        return PreparedGet(session, url, headers, proxy)
+    except (AttributeError, TypeError):
+        return None

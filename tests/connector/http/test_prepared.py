@@ -1,0 +1,128 @@
+"""GET requests that are written once: what is sent, and what becomes of connections, as aiohttp's session has it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+import pytest
+from aiohttp import web
+
+from tests.connector.http.serving import client_for, json, serving
+from tests.waiting import happened
+from vectorferry.connector._model._json import parse_json
+from vectorferry.connector.http import _prepared as prepared
+from vectorferry.connector.http import segment
+
+BY_THE_SESSION = ("a part that no release has",)
+ODD = "a b/c?d#e%f&g=h+ü~.'(x)!*"
+
+
+async def asked(path: str, **request: Any) -> tuple[str, list[tuple[str, str]]]:
+    """What a server sees of a request: its target as it was sent, and its headers."""
+    seen: list[tuple[str, list[tuple[str, str]]]] = []
+
+    async def answer(raw: web.Request) -> web.Response:
+        seen.append((raw.raw_path, sorted((name, text) for name, text in raw.headers.items() if name != "Host")))
+        return json({"host": raw.headers["Host"]})
+
+    async with serving(answer) as server, aclosing(client_for(f"{server.url}/base")) as client:
+        said = await client.request("GET", path, decode=parse_json, **request)
+        assert said == {"host": server.host}
+    return seen[0]
+
+
+@pytest.mark.parametrize(
+    ("path", "params"),
+    [("/assets", None), (f"/assets/{segment(ODD)}", {"q": ODD, "option": ["visual", "audio"], "page": 2})],
+)
+async def test_the_same_is_sent_as_by_the_session(
+    path: str, params: dict[str, Any] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = await asked(path, params=params)
+    monkeypatch.setattr(prepared, "PARTS", BY_THE_SESSION)
+    target, headers = await asked(path, params=params)
+    assert ours[1] == headers
+    assert unquoted(ours[0]) == unquoted(target)  # the session undoes what need not be quoted
+
+
+def unquoted(target: str) -> tuple[list[str], list[tuple[str, str]]]:
+    """The parts of a path, and its query."""
+    path, _, query = target.partition("?")
+    return [unquote(part) for part in path.split("/")], parse_qsl(query)
+
+
+async def test_an_address_that_has_to_be_quoted_first_is_asked_too() -> None:
+    async def answer(raw: web.Request) -> web.Response:
+        return json(raw.path)
+
+    async with serving(answer) as server, aclosing(client_for(f"{server.url}/a|b/ü")) as client:
+        assert await client.request("GET", "/c", decode=parse_json) == "/a|b/ü/c"
+
+
+@pytest.mark.parametrize("parts", [prepared.PARTS, BY_THE_SESSION])
+async def test_what_an_answer_sets_travels_with_no_other_request(
+    parts: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prepared, "PARTS", parts)
+
+    async def answer(raw: web.Request) -> web.Response:
+        return json(raw.headers.get("Cookie"), set_cookie="session=canary")
+
+    async with serving(answer) as server, aclosing(client_for(server.url)) as client:
+        assert [await client.request("GET", "/a", decode=parse_json) for _ in range(2)] == [None, None]
+
+
+@asynccontextmanager
+async def raw_server(*answers: bytes) -> AsyncIterator[tuple[str, list[int]]]:
+    """Answers the requests of each connection with these bytes in turn; and after how many of them it was closed."""
+    closed: list[int] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        requests = 0
+        while await reader.readline():
+            while (await reader.readline()).strip():
+                pass
+            writer.write(answers[min(requests, len(answers) - 1)])
+            requests += 1
+        closed.append(requests)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield "http://{}:{}".format(*server.sockets[0].getsockname()[:2]), closed
+
+
+def sized(body: bytes, more: bytes = b"") -> bytes:
+    return b"HTTP/1.1 200 OK\r\n%bContent-Length: %d\r\n\r\n%b" % (more, len(body), body)
+
+
+async def test_a_connection_is_used_again_and_hints_are_no_answer() -> None:
+    hints = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n"
+    async with raw_server(sized(b"1"), hints + sized(b"2"), sized(b"3", b"Connection: close\r\n")) as (url, closed):
+        async with aclosing(client_for(url, concurrency=1)) as client:
+            said = [await client.request("GET", "/a", decode=parse_json) for _ in range(4)]
+        assert said == [1, 2, 3, 1]
+    assert closed[0] == 3
+
+
+async def test_who_is_cancelled_leaves_no_answer_to_the_next() -> None:
+    """Half of an answer has come by then."""
+    half = sized(b'"the first"')[:-5]
+    async with raw_server(half, sized(b'"never"')) as (url, closed), aclosing(client_for(url, concurrency=1)) as client:
+        cancelled = asyncio.create_task(client.request("GET", "/a", decode=parse_json))
+        await happened(lambda: client.usage.requests)
+        for _ in range(200):
+            await asyncio.sleep(0)
+        cancelled.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
+        again = asyncio.create_task(client.request("GET", "/a", decode=parse_json))
+        await happened(lambda: closed)
+        assert closed == [1]
+        again.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await again
