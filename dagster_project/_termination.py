@@ -14,6 +14,10 @@ import dagster as dg
 from vectorferry.dagster._local_data import LOCAL_EXECUTORS
 
 SECONDS_BETWEEN_LOOKS: Final = 5.0
+SECONDS_TO_END: Final = 30.0
+"""Python drops an interruption that meets it in a destructor or in a callback of its collector; so another one follows,
+when what is cancelled and closed has had its time."""
+
 OVER: Final = frozenset({dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED, dg.DagsterRunStatus.FAILURE})
 
 
@@ -46,11 +50,12 @@ def ended_with_run(context: dg.OpExecutionContext | dg.AssetExecutionContext) ->
 
 
 def _watch(instance: dg.DagsterInstance, run_id: str, ended: threading.Event, over: threading.Event) -> None:
-    while not ended.wait(SECONDS_BETWEEN_LOOKS):
+    pause = SECONDS_BETWEEN_LOOKS
+    while not ended.wait(pause):
         with suppress(Exception):  # of whatever storage the instance has: it is asked again
             run = instance.get_run_by_id(run_id)
             if run is None or run.status in OVER:
                 over.set()
                 if not ended.is_set():
                     _thread.interrupt_main(signal.SIGINT)  # in the main thread Dagster has a handler for it
-                return
+                pause = SECONDS_TO_END

@@ -9,12 +9,15 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-__all__ = ["NOT_OF_RUNS", "RUNS", "WRITTEN_AT", "differences", "row_counts", "tables_of"]
+__all__ = ["DIGESTS", "NOT_OF_RUNS", "RUNS", "WRITTEN_AT", "differences", "row_counts", "tables_of"]
 
 Connection = psycopg.Connection[Any]
 
 WRITTEN_AT = ["synced_at", "seen_at", "recorded_at"]
 """When a row was written is the one thing that two equal states may differ in."""
+
+DIGESTS = ["own_digest", "sql_digest"]
+"""Of views and functions, which are compared themselves: their schema's name is part of both."""
 
 
 RUNS = re.compile(r"_sync_(\w+_)?runs|_sync_limits")
@@ -40,11 +43,11 @@ def row_counts(connection: Connection, schema: str) -> dict[str, int]:
 
 
 def differences(connection: Connection, one: str, other: str, ignoring: Sequence[str] = ()) -> list[str]:
-    """What two schemas do not have in common: tables, rows (vectors by their exact digits), and indexes.
+    """What two schemas do not have in common: tables, rows (vectors by their exact digits), indexes, views, functions.
 
     `ignoring` names further columns that may differ.
     """
-    ignored = [*WRITTEN_AT, *ignoring]
+    ignored = [*WRITTEN_AT, *DIGESTS, *ignoring]
     tables = [table for table in tables_of(connection, one) if not RUNS.fullmatch(table)]
     if tables_of(connection, one) != tables_of(connection, other):
         return [f"tables: {tables_of(connection, one)} against {tables_of(connection, other)}"]
@@ -55,6 +58,8 @@ def differences(connection: Connection, one: str, other: str, ignoring: Sequence
             found += [f"{table}, only in {left}: {str(row[0])[:200]}" for row in rows[:3]]
     if _indexes(connection, one) != _indexes(connection, other):
         found.append(f"indexes: {_indexes(connection, one)} against {_indexes(connection, other)}")
+    different = _layers(connection, one) ^ _layers(connection, other)
+    found += [f"views and functions: {name}" for name in sorted({name for name, _ in different})]
     return found
 
 
@@ -71,3 +76,14 @@ def _indexes(connection: Connection, schema: str) -> set[tuple[str, bool]]:
         [schema],
     )
     return {(row[0], row[1]) for row in found}
+
+
+def _layers(connection: Connection, schema: str) -> set[tuple[str, str]]:
+    """Views and functions by their names, without the schema's own in what defines them."""
+    found = connection.execute(
+        "SELECT relname, pg_get_viewdef(oid) FROM pg_class "
+        "WHERE relkind = 'v' AND relnamespace = %(schema)s::regnamespace "
+        "UNION ALL SELECT proname, pg_get_functiondef(oid) FROM pg_proc WHERE pronamespace = %(schema)s::regnamespace",
+        {"schema": schema},
+    )
+    return {(row[0], row[1].replace(schema, "")) for row in found}

@@ -13,7 +13,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, TypeAlias
 
 import aiohttp
-from aiohttp.client_proto import ResponseHandler
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
@@ -22,8 +21,8 @@ from vectorferry.connector.http._settings import can_travel
 TARGET: Final = re.compile(r"(?!.*/\.\.?(?:[/?]|\Z))/[\w.~!$&'()*+,;=:@/?%-]*\Z", re.ASCII)
 """What is sent as it stands; aiohttp's session makes anything else into what may be."""
 
-PARTS: Final = ("set_response_params", "start_timeout", "read")
-"""What is asked of aiohttp beyond what it promises. A release without one of them sends through its session alone."""
+TRIED: Final = ("3.13.", "3.14.")
+"""Releases of aiohttp that have the parts asked for here, some of which it does not promise."""
 
 BUFFER: Final = 65_536
 
@@ -98,10 +97,5 @@ class PreparedGet:
 def prepared_get(
     session: aiohttp.ClientSession, url: str, headers: Mapping[str, str], proxy: Mapping[str, Any]
 ) -> PreparedGet | None:
-    """None with an aiohttp that has other parts than those which this was written for."""
-    if not all(hasattr(ResponseHandler, part) for part in PARTS):
-        return None
-    try:
-        return PreparedGet(session, url, headers, proxy)
-    except (AttributeError, TypeError):
-        return None
+    """None with an aiohttp that this was not tried with."""
+    return PreparedGet(session, url, headers, proxy) if aiohttp.__version__.startswith(TRIED) else None

@@ -51,9 +51,6 @@ INDEX = f"{PREFIX}-{VECTOR}-{DIMENSION}"
 ASSETS_PER_BATCH = 780
 """32 MB of vectors: the default batch."""
 CONCURRENCY = 16
-RATES = {"requests": 1_000_000, "upserted_mb": 1_000_000}
-"""The SDK knows of no limits, and this sandbox has none."""
-
 SDK_BATCHES = (100, 200, 450)
 """The documentation's advice, what a migration guide of Pinecone's uses, and all that 2 MB of float32 hold."""
 
@@ -176,7 +173,7 @@ class Contest:
 
     def _opened(self) -> Any:
         manifest = {"url": self._database, "schema": self._schema}
-        given = {"api_key": self._key, "host": self._url, "manifest": manifest, "vectors": "all", "rates": RATES}
+        given = {"api_key": self._key, "host": self._url, "manifest": manifest, "vectors": "all"}
         return PineconeSettings.model_validate(given).open(PREFIX)
 
     def _digest(self, rows: int) -> str:

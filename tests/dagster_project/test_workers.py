@@ -7,6 +7,7 @@ import os
 import re
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from threading import Thread
 from types import SimpleNamespace
 from typing import Any, Final
@@ -196,18 +197,41 @@ def test_a_collection_that_is_none_costs_the_others_nothing(
     assert recorded(instance, "media/video").keys() == set(COLLECTIONS)
 
 
+def context_elsewhere(instance: dg.DagsterInstance) -> Any:
+    """Of a step of a run that has begun, in a process that nobody sends a signal."""
+    run = instance.create_run_for_job(dg.GraphDefinition("nothing").to_job(), status=dg.DagsterRunStatus.STARTED)
+    elsewhere = SimpleNamespace(executor_def=SimpleNamespace(name="celery"))
+    return SimpleNamespace(job_def=elsewhere, instance=instance, run=run)
+
+
 @pytest.mark.parametrize("status", [dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.FAILURE])
 def test_a_step_elsewhere_ends_with_its_run(
     status: dg.DagsterRunStatus, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a process that nobody sends a signal. The run ends in the block: nothing would take an interruption before."""
+    """The run ends in the block: nothing would take an interruption before."""
     monkeypatch.setattr(_termination, "SECONDS_BETWEEN_LOOKS", 0.01)
-    run = instance.create_run_for_job(dg.GraphDefinition("nothing").to_job(), status=dg.DagsterRunStatus.STARTED)
-    elsewhere = SimpleNamespace(executor_def=SimpleNamespace(name="celery"))
-    context: Any = SimpleNamespace(job_def=elsewhere, instance=instance, run=run)
+    context = context_elsewhere(instance)
 
     def end_and_go_on() -> None:
-        (instance.report_run_canceling if status is dg.DagsterRunStatus.CANCELING else instance.report_run_failed)(run)
+        is_canceling = status is dg.DagsterRunStatus.CANCELING
+        (instance.report_run_canceling if is_canceling else instance.report_run_failed)(context.run)
+        wait_until(lambda: False)
+
+    with pytest.raises(dg.Failure, match="has been ended"), _termination.ended_with_run(context):
+        end_and_go_on()
+
+
+def test_an_interruption_that_is_lost_is_sent_again(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_termination, "SECONDS_BETWEEN_LOOKS", 0.01)
+    monkeypatch.setattr(_termination, "SECONDS_TO_END", 0.1)
+    context = context_elsewhere(instance)
+
+    def end_and_go_on() -> None:
+        with suppress(KeyboardInterrupt):  # as Python does in a destructor
+            instance.report_run_canceling(context.run)
+            wait_until(lambda: False)
         wait_until(lambda: False)
 
     with pytest.raises(dg.Failure, match="has been ended"), _termination.ended_with_run(context):

@@ -19,7 +19,7 @@ from vectorferry.connector.plugin import Capability, Destination, VectorferryErr
 from vectorferry.connector.sandbox import Sandbox
 from vectorferry.destinations import PgvectorDestination
 
-from ..tables import RUNS, WRITTEN_AT, differences, tables_of
+from ..tables import DIGESTS, RUNS, WRITTEN_AT, differences, tables_of
 from .media import ASSETS, Content, Service
 from .proxy import Proxy
 from .troubles import Trouble
@@ -218,7 +218,7 @@ def _rows(connection: Connection, schema: str, table: str) -> dict[str, Counter[
     rows: dict[str, Counter[str]] = {}
     keys = [name for (name,) in connection.execute(KEY, [schema, table])]
     query = sql.SQL("SELECT to_jsonb(a) - %s::text[] FROM {} a").format(sql.Identifier(schema, table))
-    for (row,) in connection.execute(query, [WRITTEN_AT]):
+    for (row,) in connection.execute(query, [[*WRITTEN_AT, *DIGESTS]]):
         key = str([row[name] for name in keys] or row)
         rows.setdefault(key, Counter())[str(row)] += 1
     return rows

@@ -8,6 +8,7 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
+import aiohttp
 import pytest
 from aiohttp import web
 
@@ -17,7 +18,7 @@ from vectorferry.connector._model._json import parse_json
 from vectorferry.connector.http import _prepared as prepared
 from vectorferry.connector.http import segment
 
-BY_THE_SESSION = ("a part that no release has",)
+BY_THE_SESSION = ("none",)
 ODD = "a b/c?d#e%f&g=h+ü~.'(x)!*"
 
 
@@ -43,7 +44,7 @@ async def test_the_same_is_sent_as_by_the_session(
     path: str, params: dict[str, Any] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ours = await asked(path, params=params)
-    monkeypatch.setattr(prepared, "PARTS", BY_THE_SESSION)
+    monkeypatch.setattr(prepared, "TRIED", BY_THE_SESSION)
     target, headers = await asked(path, params=params)
     assert ours[1] == headers
     assert unquoted(ours[0]) == unquoted(target)  # the session undoes what need not be quoted
@@ -63,11 +64,15 @@ async def test_an_address_that_has_to_be_quoted_first_is_asked_too() -> None:
         assert await client.request("GET", "/c", decode=parse_json) == "/a|b/ü/c"
 
 
-@pytest.mark.parametrize("parts", [prepared.PARTS, BY_THE_SESSION])
+def test_the_release_that_is_installed_is_known() -> None:
+    assert aiohttp.__version__.startswith(prepared.TRIED)
+
+
+@pytest.mark.parametrize("releases", [prepared.TRIED, BY_THE_SESSION])
 async def test_what_an_answer_sets_travels_with_no_other_request(
-    parts: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    releases: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prepared, "PARTS", parts)
+    monkeypatch.setattr(prepared, "TRIED", releases)
 
     async def answer(raw: web.Request) -> web.Response:
         return json(raw.headers.get("Cookie"), set_cookie="session=canary")
