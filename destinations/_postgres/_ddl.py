@@ -7,21 +7,21 @@ Whatever prepares a store first works out a list of steps, in a transaction that
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from itertools import groupby
 from typing import Any, Final, LiteralString, TypeAlias
 
 from psycopg import sql
 from psycopg.errors import InsufficientPrivilege
-from sqlalchemy import Connection, Executable, MetaData, Table, create_mock_engine, inspect, text
+from sqlalchemy import Connection, Executable, MetaData, Table, TextClause, create_mock_engine, inspect, text
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 from sqlalchemy.schema import CreateSchema
 
-from vectorferry.connector.plugin import ConfigurationError, DestinationError, LockedError, pause
+from vectorferry.connector.plugin import DestinationError, LockedError, pause
 from vectorferry.destinations._postgres._blockers import is_lock_timeout, lock_holders
-from vectorferry.destinations._postgres._database import driver_of, facts_of
-from vectorferry.destinations._postgres._owners import check_harmless, why_foreign
+from vectorferry.destinations._postgres._database import driver_of, facts_of, together
+from vectorferry.destinations._postgres._relations import Relations
 
 Step: TypeAlias = str | Executable
 """A statement that defines something, as `plan` prints it; or an entry in our own books."""
@@ -45,7 +45,11 @@ def run(connection: Connection, steps: Iterable[Step], patience: float | None = 
     deadline = time.monotonic() + (_PATIENCE if patience is None else patience)
     driver = driver_of(connection)
     be_brief = sql.SQL("SET LOCAL lock_timeout = {}").format(_LOCK_TIMEOUT)
-    (before,) = driver.execute(sql.SQL("SHOW lock_timeout; SAVEPOINT steps; {}").format(be_brief)).fetchone() or ("0",)
+    with together(driver):
+        shown = driver.execute("SHOW lock_timeout")
+        driver.execute("SAVEPOINT steps")
+        driver.execute(be_brief)
+    (before,) = shown.fetchone() or ("0",)
     while True:
         try:
             _run_together(connection, steps)
@@ -111,12 +115,13 @@ def joined(parts: Iterable[str | sql.Composable]) -> sql.Composed:
     return sql.SQL(", ").join(sql.Identifier(part) if isinstance(part, str) else part for part in parts)
 
 
-def steps_to_create(connection: Connection | None, schema: str, *tables: MetaData) -> list[str]:
-    """What makes the schema and those of its tables that are not there yet. Without a connection nothing is there."""
+def steps_to_create(relations: Relations | None, schema: str, *tables: MetaData) -> list[str]:
+    """What makes the schema and those of its tables that are not there yet, and lets their rows be told apart.
+    `relations` are to know of these tables; without any, nothing is there."""
     all_tables = [table for metadata in tables for table in metadata.tables.values()]
-    names = [table.name for table in all_tables]
-    stored, keyed = _stored(connection, schema, names) if connection is not None else ({}, set())
-    is_there = connection is not None and (stored or inspect(connection).has_schema(schema))
+    stored = relations.columns if relations is not None else {}
+    keyed = relations.keyed if relations is not None else ()
+    is_there = relations is not None and (stored or inspect(relations.connection).has_schema(schema))
     steps = table_steps(table for table in all_tables if table.name not in stored)
     steps += [step for table in all_tables if table.name in keyed for step in _identity_steps(table)]
     return steps if is_there else [_written_out(CreateSchema(schema)), *steps]
@@ -149,61 +154,17 @@ def _written_out(element: Any) -> str:
 
 DIALECT: Final = create_mock_engine("postgresql+psycopg://", print).dialect  # needs no server
 
-TYPE_NAME: Final = """CASE
-    -- Without its schema, which is not in our path.
-    WHEN t.typnamespace = (SELECT extnamespace FROM pg_extension WHERE extname = 'vector')
-    AND t.typname IN ('vector', 'halfvec', 'sparsevec')
-    THEN t.typname || coalesce('(' || CAST(nullif(a.atttypmod, -1) AS text) || ')', '')
-    ELSE format_type(a.atttypid, a.atttypmod) END"""
-"""Of a column `a` of the type `t`, in a query of the server's catalogue."""
-
-_COLUMNS: Final = text(
-    f"SELECT c.relname, a.attname, {TYPE_NAME}, c.relkind = 'r' AND c.relreplident = 'd' "  # noqa: S608 - our own words
-    """
-FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-LEFT JOIN pg_type t ON t.oid = a.atttypid
-WHERE n.nspname = :schema AND c.relname = ANY(CAST(:relations AS text[])) ORDER BY c.oid, a.attnum
-"""
-)
-
-
-def columns_of(connection: Connection, schema: str, relations: Iterable[str]) -> dict[str, dict[str, str]]:
-    """By relation: its columns in their order, each with its type as Postgres calls it; nothing of a relation that is
-    not there."""
-    return _stored(connection, schema, relations)[0]
-
-
-def _stored(
-    connection: Connection, schema: str, relations: Iterable[str]
-) -> tuple[dict[str, dict[str, str]], set[str]]:
-    """The columns of those that are there, and the tables whose rows nothing but a key identifies for replication."""
-    columns: dict[str, dict[str, str]] = {}
-    keyed: set[str] = set()
-    for relation, name, kind, by_key in connection.execute(_COLUMNS, {"schema": schema, "relations": [*relations]}):
-        columns.setdefault(relation, {}).update({name: kind} if name is not None else {})
-        keyed |= {relation} if by_key else set()
-    return columns, keyed
-
-
-def check_layout(connection: Connection, schema: str, tables: Mapping[str, Iterable[str]]) -> None:
-    """Raise `ConfigurationError` when one of these tables, which are given with their columns, is there without one of
-    them: no sync of this version has made it so, and nothing brings it up to date. Raises `DestinationError` for one
-    that it could be dangerous to read."""
-    check_harmless(connection, schema, tables)
-    stored = columns_of(connection, schema, tables)
-    for table, columns in tables.items():
-        if table in stored and (missing := [name for name in columns if name not in stored[table]]):
-            raise ConfigurationError(
-                f"the table {schema}.{table} was made by an early version of Vectorferry, whose tables are not brought "
-                f"up to date (no column {missing[0]}). Sync into another `schema`, or drop it and sync anew: "
-                f"DROP SCHEMA {schema} CASCADE;"
-            )
-
 
 def check_encoding(connection: Connection, location: str) -> None:
-    """Raise `DestinationError` when the database cannot hold every text."""
-    encoding = connection.execute(text("SHOW server_encoding")).scalar_one()
+    """Raise what `check_encoding_is` raises of the database's own."""
+    check_encoding_is(str(connection.execute(ENCODING).scalar_one()), location)
+
+
+ENCODING: Final = text("SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = current_database()")
+
+
+def check_encoding_is(encoding: str, location: str) -> None:
+    """Raise `DestinationError` when a database with this encoding cannot hold every text."""
     if encoding != "UTF8":
         raise DestinationError(
             f"the database of Postgres at {location} has the encoding {encoding}, which cannot hold every text. "
@@ -211,42 +172,45 @@ def check_encoding(connection: Connection, location: str) -> None:
         )
 
 
-@contextmanager
-def read_only(begin: Callable[[], AbstractContextManager[Connection]]) -> Iterator[Connection]:
-    """A transaction, begun so, in which Postgres refuses every write."""
-    with begin() as connection:
-        connection.execute(text("SET TRANSACTION READ ONLY"))
-        yield connection
-
-
 # Whether this user may do what a sync does, found out before anything is done, and what gives the right where not.
 
 
-_USER: Final = text("SELECT current_user")
 _RIGHTS: Final = text("""
-SELECT current_user, current_database(), has_database_privilege(current_database(), 'CREATE'),
-    has_database_privilege(current_database(), 'TEMPORARY'),
+SELECT current_user AS us, current_database() AS database,
+    has_database_privilege(current_database(), 'CREATE') AS may_create,
+    has_database_privilege(current_database(), 'TEMPORARY') AS may_stage,
     (SELECT has_schema_privilege(oid, 'CREATE') AND has_schema_privilege(oid, 'USAGE') FROM pg_namespace
-     WHERE nspname = :schema)
+     WHERE nspname = :schema) AS may_use
 """)
 
 
-def why_refused(
-    connection: Connection, schema: str, tables: Iterable[Table], location: str, more: Iterable[str] = ()
+def rights_in(schema: str) -> TextClause:
+    """Asks what this user may do here, for `refusal_of`."""
+    return _RIGHTS.bindparams(schema=schema)
+
+
+def why_refused(connection: Connection, schema: str, tables: Iterable[Table], location: str) -> str | None:
+    """What `refusal_of` says."""
+    relations, names = Relations(connection, schema), [table.name for table in tables]
+    ((rights,),) = relations.read(names, rights_in(schema))
+    return refusal_of(relations, rights, names, location)
+
+
+def refusal_of(
+    relations: Relations, rights: Any, tables: Iterable[str], location: str, more: Iterable[str] = ()
 ) -> str | None:
     """Why no sync can be made here: nothing can be written, or this user may not make the schema or these tables, or
     change those that are there. It names the statements that help, and `more` that somebody else has found missing."""
-    if why := facts_of(connection).read_only:
+    if why := facts_of(relations.connection).read_only:
         return f"Postgres at {location} is read-only: {why}.\nUse an address that can be written to."
-    if foreign := why_foreign(connection, schema, [table.name for table in tables]):
+    if foreign := relations.why_foreign(tables):
         return f"Postgres at {location}: {foreign}"
-    missing = [*_missing(connection, schema), *more]
+    missing = [*_missing(relations.schema, rights), *more]
     if not missing:
         return None
-    user = connection.execute(_USER).scalar_one()
     return (
-        f"Postgres at {location}: the user {user} lacks rights that a sync into the schema {schema} needs.\n"
-        f"As an owner of the database run: {' '.join(missing)}"
+        f"Postgres at {location}: the user {rights.us} lacks rights that a sync into the schema {relations.schema} "
+        f"needs.\nAs an owner of the database run: {' '.join(missing)}"
     )
 
 
@@ -262,11 +226,10 @@ def explained_by(refusal: str | None) -> Iterator[None]:
         raise DestinationError(refusal) from error
 
 
-def _missing(connection: Connection, schema: str) -> Iterator[str]:
-    user, database, may_create, may_stage, may_use = connection.execute(_RIGHTS, {"schema": schema}).one()
-    if may_use is None and not may_create:
-        yield statement("CREATE SCHEMA {} AUTHORIZATION {};", schema, user)
-    if may_use is False:
-        yield statement("GRANT USAGE, CREATE ON SCHEMA {} TO {};", schema, user)
-    if not may_stage:
-        yield statement("GRANT TEMPORARY ON DATABASE {} TO {};", database, user)
+def _missing(schema: str, rights: Any) -> Iterator[str]:
+    if rights.may_use is None and not rights.may_create:
+        yield statement("CREATE SCHEMA {} AUTHORIZATION {};", schema, rights.us)
+    if rights.may_use is False:
+        yield statement("GRANT USAGE, CREATE ON SCHEMA {} TO {};", schema, rights.us)
+    if not rights.may_stage:
+        yield statement("GRANT TEMPORARY ON DATABASE {} TO {};", rights.database, rights.us)

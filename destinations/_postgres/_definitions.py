@@ -16,12 +16,12 @@ from sqlalchemy import (
     Boolean,
     Column,
     ColumnElement,
-    Connection,
     DateTime,
     Integer,
     LargeBinary,
     Table,
     Text,
+    TextClause,
     cast,
     exists,
     false,
@@ -35,7 +35,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.schema import AddConstraint, CreateColumn, CreateTable
 
-from vectorferry.destinations._postgres._ddl import DIALECT, TYPE_NAME, fixed, joined, statement
+from vectorferry.destinations._postgres._ddl import DIALECT, fixed, joined, statement
+from vectorferry.destinations._postgres._relations import TYPE_NAME
 
 _DISTRUSTED: Final = frozenset({"fingerprint", "row_hash", "vector_hash", "metadata_hash", "keys_hash"})
 """Columns that are empty of what is to be read again, or written again."""
@@ -50,7 +51,7 @@ _FILLINGS: Final[Sequence[tuple[type[Any], str]]] = (
 """What stands for nothing in a column of each type. Of a fingerprint or a hash it says that the record is to be read
 again or written again."""
 
-_FOUND: Final = text(
+_DEFINITIONS: Final = text(
     f"SELECT c.relname AS table_name, a.attname AS name, {TYPE_NAME} || "  # noqa: S608 - our own words
     """coalesce(' collate ' || l.collname, '') AS kind, a.attnotnull AS is_required,
     a.attgenerated <> '' AS is_computed, a.atthasdef AS has_default,
@@ -205,15 +206,20 @@ _NAMES_A_MODALITY: Final = ("records", "index_name")
 _NO_OTHERS: Final[Mapping[str, Collection[str]]] = {}
 
 
-def damages(
-    connection: Connection, schema: str, tables: Iterable[Table], others: Mapping[str, Collection[str]] = _NO_OTHERS
+def stored_definitions(schema: str, tables: Iterable[str]) -> TextClause:
+    """Asks what these tables have now, for `damages_in`."""
+    return _DEFINITIONS.bindparams(schema=schema, tables=[*tables])
+
+
+def damages_in(
+    definitions: Iterable[Any], tables: Iterable[Table], others: Mapping[str, Collection[str]] = _NO_OTHERS
 ) -> list[Damage]:
     """What those of these tables lack that are there. By table, of `others` of its columns the types are no matter."""
     by_name = {table.name: table for table in tables}
-    found: dict[str, dict[str, Any]] = {}
-    for row in connection.execute(_FOUND, {"schema": schema, "tables": [*by_name]}):
-        found.setdefault(row.table_name, {})[row.name] = row
-    each = (_damage(by_name[name], columns, others.get(name, ())) for name, columns in found.items())
+    stored: dict[str, dict[str, Any]] = {}
+    for row in definitions:
+        stored.setdefault(row.table_name, {})[row.name] = row
+    each = (_damage(by_name[name], columns, others.get(name, ())) for name, columns in stored.items())
     return [damage for damage in each if damage is not None]
 
 

@@ -18,9 +18,10 @@ from psycopg import sql
 from sqlalchemy import Column, DateTime, MetaData, PrimaryKeyConstraint, Table, Text, func, text
 
 from vectorferry.connector.plugin import Account, Allowance, Hold, Loan, RetryableError, VectorferryError
-from vectorferry.destinations._postgres._database import PostgresServer, connection_options
-from vectorferry.destinations._postgres._ddl import read_only, statement
-from vectorferry.destinations._postgres._session import look_statement
+from vectorferry.destinations._postgres._database import connection_options
+from vectorferry.destinations._postgres._ddl import statement
+from vectorferry.destinations._postgres._server import PostgresServer
+from vectorferry.destinations._postgres._session import READ_ONLY, look_statement
 from vectorferry.destinations._postgres._url import Address
 from vectorferry.destinations._postgres._writing import ID
 
@@ -110,7 +111,7 @@ class PostgresAllowance(Allowance):
         """Whether this user may borrow without our overriding that transactions only read by default, as a sync does.
         To be asked from the thread of the destination."""
         limits = {"limits": sql.Identifier(self._schema, LIMITS).as_string()}
-        with self._server.translated(), read_only(self._server.database.plain_transaction) as connection:
+        with self._server.translated(), self._server.database.plain_transaction(READ_ONLY, is_whole=True) as connection:
             return bool(connection.execute(_IS_WRITABLE, limits).scalar_one())
 
     async def borrow(self, account: Account, kind: str, requests: int, interval: float) -> Loan:

@@ -29,7 +29,7 @@ from sqlalchemy import Connection
 
 from vectorferry.connector.plugin import LockedError, canonical_json, pause
 from vectorferry.destinations._postgres._blockers import described
-from vectorferry.destinations._postgres._database import Database, Driver, driver_of
+from vectorferry.destinations._postgres._database import Database, Driver, driver_of, together
 
 _PAUSE: Final = 0.05
 
@@ -46,6 +46,8 @@ _LOW_BITS: Final = _RANDOM_BITS + _STATE_BITS
 
 _SAVEPOINT: Final = sql.SQL("SAVEPOINT lock")
 _RELEASE: Final = sql.SQL("RELEASE SAVEPOINT lock")
+_NO_SNAPSHOT: Final = sql.SQL("SHOW server_version")
+"""Last, because it leaves no snapshot behind, as a query does: an index that is being built would wait for that."""
 _SAY: Final = "SELECT pg_try_advisory_xact_lock({})"
 _LOOK: Final = """
 WITH RECURSIVE said AS (
@@ -70,9 +72,10 @@ AND (a.usesysid IN (SELECT role FROM peers) OR a.usesysid IN (SELECT oid FROM pg
 ORDER BY state DESC, a.pid
 """
 """What other syncs say of a place: first who has it, then who shares it, then who wants it, by process."""
-_SETTINGS: Final = (
-    "SET LOCAL tcp_keepalives_idle = 30; SET LOCAL tcp_keepalives_interval = 10; SET LOCAL tcp_keepalives_count = 3; "
-    "SET LOCAL application_name = {}"
+_KEEPALIVES: Final = (
+    sql.SQL("SET LOCAL tcp_keepalives_idle = 30"),
+    sql.SQL("SET LOCAL tcp_keepalives_interval = 10"),
+    sql.SQL("SET LOCAL tcp_keepalives_count = 3"),
 )
 """The server notices within a minute when the lock's owner's machine has vanished without a word."""
 
@@ -89,6 +92,7 @@ def lock(connection: Connection, *place: str) -> None:
     """Wait until no other sync has this lock, and hold it until the transaction ends. Raises `LockedError`, which says
     who has it, when that takes ten minutes."""
     _wait_for(connection, place, time.monotonic() + _PATIENCE)
+    _say(driver_of(connection), (place, _State.HAS), before=[_RELEASE])
 
 
 def lock_ddl(connection: Connection, schema: str) -> None:
@@ -98,7 +102,10 @@ def lock_ddl(connection: Connection, schema: str) -> None:
 
 def try_lock(connection: Connection, *place: str) -> bool:
     """Hold this lock until the transaction ends, unless another sync holds it, or a share in it."""
-    return _blocker(connection, place) is None
+    if _blocker(connection, place) is not None:
+        return False
+    _say(driver_of(connection), (place, _State.HAS), before=[_RELEASE], after=[_NO_SNAPSHOT])
+    return True
 
 
 @contextmanager
@@ -110,8 +117,7 @@ def collection_lock(database: Database, place: Sequence[str], wait: float) -> It
     """
     with database.lone_transaction() as connection:
         _wait_for(connection, place, time.monotonic() + wait)
-        _share(connection, place[:-1])
-        _settle(connection, database.application_name)
+        _have_and_share(connection, place, database.application_name)
         yield
 
 
@@ -125,49 +131,57 @@ def _wait_for(connection: Connection, place: Sequence[str], deadline: float) -> 
 
 
 def _blocker(connection: Connection, place: Sequence[str]) -> Any | None:
-    """None when the lock has been taken; else who has it, or a share in it, or is about to have it."""
+    """None when the lock is wanted by nobody else, and may be taken; else who has it, or a share in it, or is about to
+    have it."""
     deadline = time.monotonic() + _PATIENCE_IN_RACE
     driver = driver_of(connection)
-    others = _say_and_look(driver, place, _State.WANTS, before=[_SAVEPOINT])
+    others = _say(driver, (place, _State.WANTS), before=[_SAVEPOINT], look=place)
     while others:
         first = others[0]
         # Of several that only want it, the one with the lowest number waits until the others have left.
         if first.state != _State.WANTS or first.pid < first.own_pid or time.monotonic() >= deadline:
-            driver.execute("ROLLBACK TO SAVEPOINT lock; RELEASE SAVEPOINT lock")
+            _answers(driver, sql.SQL("ROLLBACK TO SAVEPOINT lock"), _RELEASE)
             return first
         pause(_PAUSE)
-        others = _look(driver, place)
-    _say(driver, place, _State.HAS, after=[_RELEASE])
+        others = _say(driver, look=place)
     return None
 
 
-def _share(connection: Connection, place: Sequence[str]) -> None:
-    """Nobody takes a place that somebody shares, so that only those who came before are waited for."""
+def _have_and_share(connection: Connection, place: Sequence[str], application_name: str) -> None:
+    """Take a lock that nobody else wants, and a share. Nobody takes a place that somebody shares, so that only those
+    who came before are waited for."""
     deadline = time.monotonic() + _PATIENCE
-    driver = driver_of(connection)
-    others = _say_and_look(driver, place, _State.SHARES)
+    driver, whole = driver_of(connection), place[:-1]
+    process = sql.Literal(f"{application_name}, process {os.getpid()} on {socket.gethostname()}"[:63])
+    # Last, because it leaves no snapshot behind, as a query does: an index build would wait for that.
+    settings: list[sql.SQL | sql.Composed] = [*_KEEPALIVES, sql.SQL("SET LOCAL application_name = {}").format(process)]
+    sayings = (place, _State.HAS), (whole, _State.SHARES)
+    others = _say(driver, *sayings, before=[_RELEASE], look=whole, after=settings)
     while others := [other for other in others if other.state != _State.SHARES]:
         if time.monotonic() >= deadline:
-            raise LockedError(f"another process is changing {place[-1]} ({described(others[0])}).")
+            raise LockedError(f"another process is changing {whole[-1]} ({described(others[0])}).")
         pause(_PAUSE)
-        others = _look(driver, place)
+        others = _say(driver, look=whole, after=settings)
 
 
-# What is said and what is looked at after it goes in one message: each costs a sync the way to its server and back.
+# What is said and what is looked at after it goes together: each costs a sync the way to its server and back.
 
 
-def _say(driver: Driver, place: Sequence[str], state: _State, after: Sequence[sql.SQL] = ()) -> None:
-    if not _answers(driver, _statement_to_say(place, state), *after)[0][0]:
-        _say(driver, place, state)
-
-
-def _say_and_look(driver: Driver, place: Sequence[str], state: _State, before: Sequence[sql.SQL] = ()) -> list[Any]:
-    (is_said,), *others = _answers(driver, *before, _statement_to_say(place, state), _statement_to_look(place))
-    return others if is_said else _say_and_look(driver, place, state)
-
-
-def _look(driver: Driver, place: Sequence[str]) -> list[Any]:
-    return _answers(driver, _statement_to_look(place))
+def _say(
+    driver: Driver,
+    *sayings: tuple[Sequence[str], _State],
+    before: Sequence[sql.SQL | sql.Composed] = (),
+    look: Sequence[str] | None = None,
+    after: Sequence[sql.SQL | sql.Composed] = (),
+) -> list[Any]:
+    """Say all of it, and then look what others say of a place."""
+    to_say = [_statement_to_say(*each) for each in sayings]
+    to_look = [] if look is None else [sql.SQL(_LOOK).format(sql.Literal(_LOW_BITS), sql.Literal(_place_number(look)))]
+    answers = _answers(driver, *before, *to_say, *to_look, *after)[len(before) :]
+    unsaid = [each for each, ((is_said,),) in zip(sayings, answers, strict=False) if not is_said]
+    if unsaid:
+        return _say(driver, *unsaid, look=look, after=after)
+    return answers[len(sayings)] if to_look else []
 
 
 def _statement_to_say(place: Sequence[str], state: _State) -> sql.Composed:
@@ -176,25 +190,11 @@ def _statement_to_say(place: Sequence[str], state: _State) -> sql.Composed:
     return sql.SQL(_SAY).format(sql.Literal(key))
 
 
-def _statement_to_look(place: Sequence[str]) -> sql.Composed:
-    return sql.SQL(_LOOK).format(sql.Literal(_LOW_BITS), sql.Literal(_place_number(place)))
-
-
-def _answers(driver: Driver, *statements: sql.Composable) -> list[Any]:
-    """The rows of all of them, which are sent as one message."""
-    rows: list[Any] = []
-    with driver.cursor(row_factory=namedtuple_row) as cursor:
-        cursor.execute(sql.SQL("; ").join(statements))
-        while True:
-            rows += cursor.fetchall() if cursor.description else []
-            if not cursor.nextset():
-                return rows
-
-
-def _settle(connection: Connection, application_name: str) -> None:
-    """Last, because it leaves no snapshot behind, as a query does: an index build would wait for that."""
-    process = sql.Literal(f"{application_name}, process {os.getpid()} on {socket.gethostname()}"[:63])
-    driver_of(connection).execute(sql.SQL(_SETTINGS).format(process))
+def _answers(driver: Driver, *statements: sql.SQL | sql.Composed) -> list[list[Any]]:
+    """The rows of each of them."""
+    with together(driver):
+        cursors = [driver.cursor(row_factory=namedtuple_row).execute(each) for each in statements]
+    return [cursor.fetchall() if cursor.description else [] for cursor in cursors]
 
 
 def _place_number(place: Sequence[str]) -> int:

@@ -1,6 +1,6 @@
 """What others may do with what is ours: looked up in the catalogue, which everybody may read, for `verify --security`.
 
-Commands refuse what they meet of others on their way (`_owners`). This looks at all of it, met or not, and at rights
+Commands refuse what they meet of others on their way (`_relations`). This looks at all of it, met or not, and at rights
 that are wider than anybody needs: nobody who only asks needs more than USAGE and SELECT.
 """
 
@@ -13,8 +13,9 @@ from psycopg import sql
 from sqlalchemy import Connection, Row, TextClause, text
 
 from vectorferry.connector.plugin import DestinationError, SecurityCheck, SecurityFinding
-from vectorferry.destinations._postgres._database import PostgresServer
-from vectorferry.destinations._postgres._ddl import fixed, joined, read_only, statement
+from vectorferry.destinations._postgres._ddl import fixed, joined, statement
+from vectorferry.destinations._postgres._server import PostgresServer
+from vectorferry.destinations._postgres._session import READ_ONLY
 
 # Whoever looks may be one who only reads: then it is the schema's owner who loads.
 _LOADER: Final = text("""
@@ -105,7 +106,7 @@ def check_security(server: PostgresServer[Any], schema: str) -> SecurityCheck:
     if not server.has_never_run:
         if exposed := server.exposure():
             return SecurityCheck("", exposed)  # such a server is not started
-        with server.translated(), read_only(server.database.plain_transaction) as connection:
+        with server.translated(), server.database.plain_transaction(READ_ONLY) as connection:
             if (loader := connection.execute(_LOADER, {"schema": schema}).one_or_none()) is not None:
                 return SecurityCheck(loader.name, _findings(connection, schema, loader, is_embedded=server.is_embedded))
     raise DestinationError(

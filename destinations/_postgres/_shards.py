@@ -30,6 +30,7 @@ from sqlalchemy import (
     MetaData,
     PrimaryKeyConstraint,
     ScalarSelect,
+    Select,
     Table,
     Text,
     and_,
@@ -61,13 +62,13 @@ from vectorferry.connector.plugin import (
     TakenOverError,
     pause,
 )
-from vectorferry.destinations._postgres._database import Database, PostgresServer, driver_of
+from vectorferry.destinations._postgres._database import Database, driver_of, together
+from vectorferry.destinations._postgres._server import PostgresServer
 from vectorferry.destinations._postgres._writing import ID
 
 _LONGEST_IDLE: Final = "2min"
 """In a transaction of a worker that is stopped while nobody is there to take over: what it has locked is free then."""
 
-_SETTINGS: Final = "SET LOCAL application_name = {}; SET LOCAL idle_in_transaction_session_timeout = {}"
 _PAUSE: Final = 0.05
 _SECONDS_TO_END: Final = 10.0
 """For a server to end a transaction that it was told to."""
@@ -125,6 +126,10 @@ class ShardTables:
         """The shards of one run."""
         return and_(self.shards.c.collection == collection, self.shards.c.run_id == run_id)
 
+    def is_shared(self, collection: str) -> Select[Any]:
+        """Asks whether there is a run of this collection that is shared, or that nobody has cleared away."""
+        return select(exists().where(self.runs.c.collection == collection))
+
     def fenced_by(self, collection: str, fence: Fence) -> ColumnElement[bool]:
         """A shard, as long as this worker has it."""
         shards = self.shards
@@ -148,7 +153,10 @@ def fenced(begin: _Begin, tables: ShardTables, batch: Batch) -> Iterator[Connect
 def name_worker(connection: Connection, fences: Sequence[Fence]) -> None:
     """Say in public whose transaction this is, so that whoever takes over can end it."""
     name = sql.Literal(_name(fences[0].run_id, fences[0].owner))
-    driver_of(connection).execute(sql.SQL(_SETTINGS).format(name, sql.Literal(_LONGEST_IDLE)))
+    driver = driver_of(connection)
+    with together(driver):
+        driver.execute(sql.SQL("SET LOCAL application_name = {}").format(name))
+        driver.execute(sql.SQL("SET LOCAL idle_in_transaction_session_timeout = {}").format(sql.Literal(_LONGEST_IDLE)))
 
 
 def check_fences(
@@ -178,7 +186,7 @@ def end_shared_runs(begin: _Begin, tables: ShardTables, collection: str) -> None
     """Of a collection that nobody else syncs: let no worker of an earlier run write anything any more."""
     runs, shards = tables.runs, tables.shards
     with begin() as connection:
-        if not connection.execute(select(exists().where(runs.c.collection == collection))).scalar():
+        if not connection.execute(tables.is_shared(collection)).scalar():
             return
         owners = select(shards.c.run_id, shards.c.owner).where(shards.c.collection == collection).distinct()
         names = [_name(run_id, owner) for run_id, owner in connection.execute(owners)]

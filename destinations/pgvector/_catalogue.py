@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias, get_args
 
-from sqlalchemy import ColumnElement, Connection, Executable, and_, delete, insert, select, text, update
+from sqlalchemy import ColumnElement, Connection, Executable, Select, and_, delete, insert, select, text, update
 
 from vectorferry.connector.plugin import MODALITIES, ConfigurationError, Modality, VectorTableState
 from vectorferry.destinations.pgvector._storage import OPERATORS, SPARSE_DIMENSION, VectorStorage, storage_in_words
@@ -214,9 +214,14 @@ class Catalogue(Mapping[VectorKey, VectorEntry]):
         return allocate(name, lambda identifier: max(names(identifier), key=len), is_taken)
 
 
-def read_catalogue(connection: Connection, tables: SyncTables, bases: Mapping[Modality, str]) -> Catalogue:
-    """The catalogue as it is in the database."""
-    entries = (_entry({**row}, tables, bases) for row in connection.execute(select(tables.vectors)).mappings())
+def stored_entries(tables: SyncTables) -> Select[Any]:
+    """Asks for the catalogue as it is in the database, for `catalogue_of`."""
+    return select(tables.vectors)
+
+
+def catalogue_of(rows: Iterable[Any], tables: SyncTables, bases: Mapping[Modality, str]) -> Catalogue:
+    """The catalogue that consists of these rows. Raises `ConfigurationError` for one that cannot be made out."""
+    entries = (_entry(row._asdict(), tables, bases) for row in rows)
     return Catalogue({entry.key: entry for entry in entries})
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from psycopg import sql
-from sqlalchemy import Connection, Table
+from sqlalchemy import Table, TextClause, text
 
 from vectorferry.connector.plugin import MODALITIES, ColumnMapping, Modality, SchemaMapping
-from vectorferry.destinations._postgres import driver_of
 from vectorferry.destinations.pgvector._catalogue import Layer, VectorEntry
 from vectorferry.destinations.pgvector._schema import SyncSchema
 from vectorferry.destinations.pgvector._tables import SyncTables
@@ -117,27 +116,30 @@ def _mapped(columns: Mapping[str, ColumnMapping]) -> dict[str, str]:
 
 _COMMENT: Final = sql.SQL("COMMENT ON {} {} IS {}")
 _KINDS: Final = {"TABLE": sql.SQL("TABLE"), "VIEW": sql.SQL("VIEW"), "COLUMN": sql.SQL("COLUMN")}
-_STORED: Final = """
+_STORED: Final = text("""
 SELECT c.relname, coalesce(a.attname, ''), d.description FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_description d ON d.classoid = 'pg_class'::regclass AND d.objoid = c.oid
 LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.objsubid AND d.objsubid > 0
-WHERE n.nspname = %s AND c.relname = ANY(%s)
-"""
+WHERE n.nspname = :schema AND c.relname = ANY(:names)
+""")
+
+
+def stored_comments(schema: str, relations: Iterable[str]) -> TextClause:
+    """Asks what these relations and their columns say of themselves, for `comment_steps`."""
+    return _STORED.bindparams(schema=schema, names=[*relations])
 
 
 def comment_steps(
-    connection: Connection | None, schema: str, described: Iterable[Described], anew: Collection[str] = ()
+    schema: str, described: Iterable[Described], stored: Iterable[Any] = (), anew: Collection[str] = ()
 ) -> Iterator[str]:
-    """What gives comments to those that have none: what is made `anew` has none by then, without a connection nothing
-    has. What others have written stays."""
+    """What gives comments to those that have none: what is made `anew` has none by then, whatever is `stored`. What
+    others have written stays."""
     relations = [*described]
-    names = [relation.name for relation in relations]
-    rows = driver_of(connection).execute(_STORED, (schema, names)).fetchall() if connection is not None else []
-    stored = {(str(relation), str(column)): str(comment) for relation, column, comment in rows}
+    comments = {(str(relation), str(column)): str(comment) for relation, column, comment in stored}
     statements = []
     for relation in relations:
         for column, comment in {"": relation.comment, **relation.columns}.items():
-            before = None if relation.name in anew else stored.get((relation.name, column))
+            before = None if relation.name in anew else comments.get((relation.name, column))
             if before is None or (before.startswith(_OF_A_FIELD) and before != comment):
                 statements.append(_comment(schema, relation, column, comment))
     if statements:

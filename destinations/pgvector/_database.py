@@ -7,16 +7,27 @@ its full name.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from dataclasses import dataclass
+from typing import Any, Final
 
 import psycopg.errors
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import ProgrammingError
 
 from vectorferry.connector.plugin import DestinationError
-from vectorferry.destinations._postgres import Address, Database, Step, check_encoding, lock, run, statement
+from vectorferry.destinations._postgres import (
+    ENCODING,
+    Address,
+    Database,
+    Step,
+    answers,
+    check_encoding_is,
+    lock,
+    run,
+    statement,
+)
 
 _MINIMUM_VERSION: Final = (0, 8)
 """Iterative scans, which right answers under filters need, came with pgvector 0.8."""
@@ -33,7 +44,7 @@ JOIN pg_roles r ON r.rolname = current_user WHERE e.name = 'vector'
 """)
 
 _ENABLED: Final = text(
-    "SELECT n.nspname, e.extversion, has_schema_privilege(n.oid, 'USAGE') AS may_use "
+    "SELECT n.nspname, e.extversion, has_schema_privilege(n.oid, 'USAGE') AS may_use, current_user AS us "
     "FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'vector'"
 )
 
@@ -47,40 +58,44 @@ def find_extension(connection: Connection, location: str) -> str:
     return str(enabled.nspname)
 
 
-def extension_steps(connection: Connection, location: str) -> list[Step]:
-    """What enables pgvector: nothing where it is. Raises `DestinationError` when it is not there, or too old, or when
-    text cannot be stored."""
-    check_encoding(connection, location)
-    if (enabled := connection.execute(_ENABLED).one_or_none()) is not None:
-        _check_version(str(enabled.extversion), location)
-        return []
-    if (available := connection.execute(_AVAILABLE).one_or_none()) is None:
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """pgvector in a database: the schema that it is in, what enables it where it is not, and the statements that let
+    this user do that, or use what it consists of, where that is not so yet."""
+
+    schema: str | None
+    steps: Sequence[Step] = ()
+    missing_rights: Sequence[str] = ()
+
+
+EXTENSION: Final = (ENCODING, _ENABLED, _AVAILABLE)
+"""What is asked of it, for `extension_of`."""
+
+
+def extension_of(answers: Sequence[Sequence[Any]], location: str) -> Extension:
+    """What the answers to `EXTENSION` say. Raises `DestinationError` when it is not there, or too old, or when text
+    cannot be stored."""
+    encodings, enabled, available = answers
+    check_encoding_is(str(encodings[0][0]), location)
+    for each in enabled:
+        _check_version(str(each.extversion), location)
+        missing = [] if each.may_use else [statement("GRANT USAGE ON SCHEMA {} TO {};", each.nspname, each.us)]
+        return Extension(str(each.nspname), (), missing)
+    if not available:
         raise DestinationError(
             f"Postgres at {location} has no pgvector. Install the server's pgvector package "
             "(github.com/pgvector/pgvector), or leave `url` out to use the embedded Postgres."
         )
-    _check_version(str(available.version), location)
-    if not available.has_public:
+    _check_version(str(available[0].version), location)
+    if not available[0].has_public:
         # A schema of our own making would be one more that everybody has to be granted.
-        grant = statement("GRANT USAGE ON SCHEMA extensions TO {};", available.us)
+        grant = statement("GRANT USAGE ON SCHEMA extensions TO {};", available[0].us)
         raise DestinationError(
             f"the database at {location} has no schema `public` to enable pgvector in. "
             "As an owner of the database run: "
             f"CREATE SCHEMA IF NOT EXISTS extensions; CREATE EXTENSION vector SCHEMA extensions; {grant}"
         )
-    return [CREATE_EXTENSION]
-
-
-def missing_rights(connection: Connection) -> Iterator[str]:
-    """The statements that let this user enable it, or use what it consists of, where that is not so yet."""
-    enabled = connection.execute(_ENABLED).one_or_none()
-    if enabled is None:
-        available = connection.execute(_AVAILABLE).one_or_none()
-        if available is not None and not available.may_enable:
-            yield f"{CREATE_EXTENSION};"
-    elif not enabled.may_use:
-        user = connection.execute(text("SELECT current_user")).scalar_one()
-        yield statement("GRANT USAGE ON SCHEMA {} TO {};", enabled.nspname, user)
+    return Extension(None, [CREATE_EXTENSION], [] if available[0].may_enable else [f"{CREATE_EXTENSION};"])
 
 
 def _check_version(version: str, location: str) -> None:
@@ -106,14 +121,16 @@ class VectorDatabase(Database):
                 pass
         return str(self._extension_schema)
 
-    def ensure_extension(self) -> None:
+    def know_extension(self, extension: Extension) -> None:
+        """Remember where it is, which has been looked up."""
+        self._extension_schema = extension.schema
+
+    def enable_extension(self) -> None:
         """Enable pgvector where it is not. Raises `DestinationError` when that cannot be done."""
         with self.plain_transaction() as connection:
-            if not extension_steps(connection, self.location):
-                return
             lock(connection, "extension")  # several first runs may start together
             try:
-                run(connection, extension_steps(connection, self.location))
+                run(connection, extension_of(answers(connection, *EXTENSION), self.location).steps)
             except ProgrammingError as error:
                 if not isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
                     raise
@@ -123,9 +140,11 @@ class VectorDatabase(Database):
                 ) from error
 
     @contextmanager
-    def transaction(self) -> Iterator[Connection]:
-        """A transaction on a server that has pgvector. Raises `DestinationError` where it has none."""
-        with self.plain_transaction() as connection:
+    def transaction(self, mode: str | None = None, *, is_whole: bool = False) -> Iterator[Connection]:
+        """A transaction on a server that has pgvector, as `plain_transaction` begins one. Raises `DestinationError`
+        where it has none."""
+        is_whole = is_whole and self._extension_schema is not None
+        with self.plain_transaction(mode, is_whole=is_whole) as connection:
             if self._extension_schema is None:
                 self._extension_schema = find_extension(connection, self.location)
             yield connection

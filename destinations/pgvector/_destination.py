@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -55,14 +55,19 @@ from vectorferry.connector.plugin import (
     VectorTable,
 )
 from vectorferry.destinations._postgres import (
+    ROWS_AT_ONCE,
     Driver,
     PostgresAllowance,
     PostgresServer,
     PostgresShardBook,
+    begin_now,
     check_functions,
     check_security,
     collection_lock,
+    collections_of,
     count_rejected,
+    cursor_in,
+    cursor_of,
     delete_rejected,
     driver_of,
     end_shared_runs,
@@ -70,6 +75,8 @@ from vectorferry.destinations._postgres import (
     forget_cursors,
     forget_fingerprints,
     known_assets,
+    origin_in,
+    origin_of,
     read_cursor,
     read_origin,
     read_rejected,
@@ -92,10 +99,11 @@ from vectorferry.destinations.pgvector._generations import (
 )
 from vectorferry.destinations.pgvector._indexes import (
     HeldUpError,
-    analyze_changed,
-    build_due_indexes,
-    build_due_lookups,
+    analyze,
+    build_indexes,
+    build_lookups,
     count_changes_at_once,
+    look_for_due,
 )
 from vectorferry.destinations.pgvector._measures import Measuring, VectorMeasures
 from vectorferry.destinations.pgvector._planned import SchemaOutlook, not_indexed, nothing_yet
@@ -125,6 +133,16 @@ from vectorferry.destinations.pgvector._stored import (
 from vectorferry.destinations.pgvector._tables import SyncTables
 from vectorferry.destinations.pgvector._verify import find_discrepancies, read_digests
 from vectorferry.destinations.pgvector._writer import remove_assets, tombstone_assets, write_batch
+
+
+@dataclass(frozen=True, slots=True)
+class _Books:
+    """What the books say of a collection: how far its changes have been followed, and who read it. And which
+    collections there are."""
+
+    cursor: Cursor | None
+    origin: Origin | None
+    collections: Sequence[str]
 
 
 class PgvectorDestination(Destination):
@@ -176,6 +194,8 @@ class PgvectorDestination(Destination):
         self._index_memory_mb = index_memory_mb
         self._schema: SyncSchema | None = None
         self._distrusted = Distrusted()
+        self._books: dict[str, _Books] = {}
+        """By collection that is locked, what was read as it was: until something of it is written, nobody else does."""
         self._postponed = ""
         """Which index could not be built, and why."""
 
@@ -198,7 +218,8 @@ class PgvectorDestination(Destination):
         """A psycopg connection to the database, in a transaction that is committed at the end of the block. It may be
         used before anything is prepared."""
         with self._server.translated(), self._server.database.plain_transaction() as connection:
-            yield driver_of(connection)
+            begin_now(driver := driver_of(connection))
+            yield driver
 
     def advice(self) -> Sequence[str]:
         """Parameters of the address that are not used, indexes that cannot be built, or could not be this time, and
@@ -216,7 +237,7 @@ class PgvectorDestination(Destination):
 
     def known(self, collection: str, asset_ids: Sequence[str]) -> Mapping[str, Known]:
         """The ledger's entries for those of these assets that it has."""
-        with self._working() as (connection, schema):
+        with self._asking() as (connection, schema):
             known = known_assets(connection, schema.tables.ledger, collection, asset_ids)
         distrusted = self._distrusted.assets(collection)
         return {name: each for name, each in known.items() if name not in distrusted} if distrusted else known
@@ -225,6 +246,7 @@ class PgvectorDestination(Destination):
         """Write one batch in one transaction; tables for new named vectors are made before it. A record that Postgres
         refuses is set aside, and so are those that do not fit their tables."""
         schema = self._prepared()
+        self._books.pop(batch.collection, None)
         begin = partial(fenced, schema.database.transaction, schema.tables.sharing, batch)
         with self._server.translated():
             ensure_vectors(schema, new_storages(batch, schema.catalogue, schema.mapping), begin)
@@ -234,18 +256,20 @@ class PgvectorDestination(Destination):
         return applied
 
     def asset_ids(self, collection: str) -> Iterator[str]:
-        """Every asset of a collection in the ledger or the quarantine, and those that are distrusted; streamed."""
+        """Every asset of a collection in the ledger or the quarantine, and those that are distrusted; page by page."""
         schema = self._prepared()
         books = (schema.tables.ledger, schema.tables.quarantine)
         unlisted = set(self._distrusted.assets(collection))
-        with self._server.translated(), schema.database.transaction() as connection:
-            for asset_id in recorded_asset_ids(connection, books, collection):
+        begin = partial(schema.database.transaction, is_whole=True)
+        with self._server.translated():
+            for asset_id in recorded_asset_ids(begin, books, collection):
                 unlisted.discard(asset_id)
                 yield asset_id
         yield from sorted(unlisted)
 
     def remove(self, collection: str, asset_ids: Sequence[str]) -> Applied:
         """Remove assets with everything that belongs to them, in one transaction."""
+        self._books.pop(collection, None)
         with self._working() as (connection, schema):
             applied = remove_assets(connection, schema, collection, asset_ids)
             count_changes_at_once(connection)
@@ -254,6 +278,7 @@ class PgvectorDestination(Destination):
 
     def tombstone(self, collection: str, asset_ids: Sequence[str]) -> Applied:
         """Hide assets with their features, in one transaction; their vectors stay as they are."""
+        self._books.pop(collection, None)
         with self._working() as (connection, schema):
             applied = tombstone_assets(connection, schema, collection, asset_ids)
             count_changes_at_once(connection)
@@ -268,18 +293,21 @@ class PgvectorDestination(Destination):
         built: list[IndexBuild] = []
         self._postponed = ""
         with self._server.translated():
+            due = look_for_due(schema)
             try:
-                build_due_lookups(schema)
-                built.extend(build_due_indexes(schema, self._index_memory_mb))  # those before one that fails stay
+                if due.lookups:
+                    build_lookups(schema)
+                built.extend(build_indexes(schema, due.indexes, self._index_memory_mb))  # what is built stays
             except HeldUpError as error:
                 self._postponed = str(error)
-            analyze_changed(schema)
+            if due.changed:
+                analyze(schema, due.changed)
             switch_views(schema)
         return built
 
     def quarantined(self, collection: str) -> int:
         """How many records of a collection are in quarantine."""
-        with self._working() as (connection, schema):
+        with self._asking() as (connection, schema):
             return count_rejected(connection, schema.tables.quarantine, collection)
 
     def rejected(self, collection: str | None = None) -> Iterator[tuple[str, Rejected, datetime]]:
@@ -295,6 +323,7 @@ class PgvectorDestination(Destination):
 
     def read_again(self, collection: str, asset_ids: Sequence[str]) -> int:
         """Forget the fingerprints of these assets; their rows stay as they are until they have been read."""
+        self._books.pop(collection, None)
         with self._reading() as (connection, schema):
             schema.check_owned(connection)
             forget_cursors(connection, schema.tables.cursors, collection)
@@ -302,12 +331,17 @@ class PgvectorDestination(Destination):
 
     def cursor(self, collection: str) -> Cursor | None:
         """How far the changes of a collection have been followed."""
-        with self._working() as (connection, schema):
+        if (books := self._books.get(collection)) is not None:
+            return books.cursor
+        with self._asking() as (connection, schema):
             return read_cursor(connection, schema.tables.cursors, collection)
 
     def record_cursor(self, collection: str, cursor: Cursor | None) -> None:
         """Keep it in a row per collection; None: forget it."""
-        with self._working() as (connection, schema):
+        if (books := self._books.get(collection)) is not None and books.cursor == cursor:
+            return
+        self._books.pop(collection, None)
+        with self._asking() as (connection, schema):
             if cursor is None:
                 forget_cursors(connection, schema.tables.cursors, collection)
             else:
@@ -315,17 +349,23 @@ class PgvectorDestination(Destination):
 
     def origin(self, collection: str) -> Origin | None:
         """Who a collection was read as when it was last complete."""
-        with self._working() as (connection, schema):
+        if (books := self._books.get(collection)) is not None:
+            return books.origin
+        with self._asking() as (connection, schema):
             return read_origin(connection, schema.tables.origins, collection)
 
     def record_origin(self, collection: str, origin: Origin | None) -> None:
         """Keep it in a row per collection; None: forget it."""
-        with self._working() as (connection, schema):
+        if (books := self._books.get(collection)) is not None and books.origin == origin:
+            return
+        self._books.pop(collection, None)
+        with self._asking() as (connection, schema):
             write_origin(connection, schema.tables.origins, collection, origin)
 
     def record_runs(self, runs: Sequence[RecordedRun]) -> None:
         """Keep them in a table, a hundred of each collection."""
-        with self._working() as (connection, schema):
+        begin = self._asking if len(runs) <= ROWS_AT_ONCE else self._working
+        with begin() as (connection, schema):
             write_runs(connection, schema.tables.runs, runs)
 
     def runs(self, since: datetime | None = None, limit: int = 1_000) -> Sequence[RecordedRun]:
@@ -347,11 +387,24 @@ class PgvectorDestination(Destination):
         place = ("pgvector", self._schema_name, collection)
         with self._server.translated(), collection_lock(self._server.database, place, wait):
             if (schema := self._schema) is not None:
-                # Another sync may have met new named vectors while this one waited.
-                with schema.database.transaction() as connection:
-                    schema.read_catalogue(connection)
-                end_shared_runs(schema.database.transaction, schema.tables.sharing, collection)
-            yield
+                self._books[collection] = self._read_books(schema, collection)
+            try:
+                yield
+            finally:
+                self._books.pop(collection, None)
+
+    def _read_books(self, schema: SyncSchema, collection: str) -> _Books:
+        """With the catalogue: another sync may have met new named vectors while this one waited."""
+        tables = schema.tables
+        shared, cursors, origins, collections = schema.catch_up(
+            tables.sharing.is_shared(collection),
+            cursor_of(tables.cursors, collection),
+            origin_of(tables.origins, collection),
+            collections_of([tables.ledger, tables.quarantine]),
+        )
+        if shared[0][0]:
+            end_shared_runs(schema.database.transaction, tables.sharing, collection)
+        return _Books(cursor_in(cursors), origin_in(origins), sorted(str(name) for (name,) in collections))
 
     def shard_book(self) -> PostgresShardBook:
         """In two tables of the schema."""
@@ -359,8 +412,9 @@ class PgvectorDestination(Destination):
 
     def catch_up(self) -> None:
         """Read the catalogue again."""
-        with self._working() as (connection, schema):
-            schema.read_catalogue(connection)
+        schema = self._prepared()
+        with self._server.translated():
+            schema.catch_up()
 
     def related_hashes(self, table: RelatedTable) -> Mapping[str, bytes]:
         """The hashes beside the rows."""
@@ -373,8 +427,10 @@ class PgvectorDestination(Destination):
             return replace_rows(connection, schema, table, rows, complete=complete)
 
     def stored_collections(self) -> Sequence[str]:
-        """The collections that the schema holds assets of."""
-        with self._working() as (connection, schema):
+        """The collections that the schema holds assets of; while one is locked, as of when nothing was written yet."""
+        for books in self._books.values():
+            return books.collections
+        with self._asking() as (connection, schema):
             return stored_collections(connection, schema)
 
     def stored(self, collection: str, asset_ids: Sequence[str]) -> Iterator[MappedAsset]:
@@ -388,13 +444,13 @@ class PgvectorDestination(Destination):
 
     def contents(self, collection: str, asset_ids: Sequence[str]) -> Mapping[str, Contents]:
         """What the ledger names."""
-        with self._working() as (connection, schema):
+        with self._asking() as (connection, schema):
             recorded = recorded_contents(connection, schema.tables.ledger, collection, asset_ids)
         return {asset_id: asset_contents(named) for asset_id, named in recorded.items()}
 
     def content_counts(self, collection: str) -> RowCounts:
         """What the ledger names, counted there."""
-        with self._working() as (connection, schema):
+        with self._asking() as (connection, schema):
             return count_contents(connection, schema.tables.ledger, collection)
 
     def discrepancies(self, collection: str, sample: int | None = None) -> Iterator[Discrepancy]:
@@ -563,6 +619,13 @@ class PgvectorDestination(Destination):
             yield connection, schema
 
     @contextmanager
+    def _asking(self) -> Iterator[tuple[Connection, SyncSchema]]:
+        """One statement in the schema that was prepared, which takes one way to the server and back."""
+        schema = self._prepared()
+        with self._server.translated(), schema.database.transaction(is_whole=True) as connection:
+            yield connection, schema
+
+    @contextmanager
     def _reading(self) -> Iterator[tuple[Connection, SyncSchema]]:
         """A transaction in the schema as it is now, whether or not it was prepared."""
         schema = self._loaded()
@@ -580,12 +643,11 @@ class PgvectorDestination(Destination):
             raise DestinationError(f"nothing has been synced yet ({self.location}); run `vectorferry sync` first")
         schema = SyncSchema(self._server.database, self._schema_name, SchemaMapping())
         with self._server.translated(), schema.database.plain_transaction() as connection:
-            if not schema.exists(connection):
+            if not schema.load(connection):
                 raise DestinationError(
                     f"nothing has been synced into schema {self._schema_name} at {self.location} yet; "
                     "run `vectorferry sync` first"
                 )
-            schema.load(connection)
         return schema
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any, Final, TypeAlias
 
 from psycopg import sql
-from sqlalchemy import Connection, literal_column, select
+from sqlalchemy import Connection, TextClause, literal_column, select, text
 
 from vectorferry.connector.plugin import MODALITIES, Modality, SchemaMapping
 from vectorferry.destinations._postgres import Step, driver_of, fixed, statement
@@ -49,13 +49,13 @@ the nearest it was 0.942 (tests/benchmarks/test_recall.py)."""
 _MARKED: Final = "_sync_search"
 
 # Whoever makes a function of the same name for something else has no such first argument.
-_STORED: Final = """
+_STORED: Final = text("""
 SELECT p.oid::regprocedure::text, p.proname, obj_description(p.oid, 'pg_proc'), ARRAY(
     SELECT name || ' ' || format_type(type, NULL)
     FROM unnest(p.proargnames, coalesce(p.proallargtypes, p.proargtypes::oid[])) AS each (name, type))
-FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = %s AND p.proname = ANY(%s)
+FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = :schema AND p.proname = ANY(:names)
 AND (starts_with(p.proname, '_sync_') OR p.proargnames[1] IN ('named_vector', 'query_text')) ORDER BY 1
-"""
+""")
 
 
 def function_names() -> list[str]:
@@ -63,18 +63,24 @@ def function_names() -> list[str]:
     return [*_PARTS]
 
 
-def functions_steps(connection: Connection, schema: str, extension: str, mapping: SchemaMapping) -> Iterator[Step]:
+def stored_functions(schema: str) -> TextClause:
+    """Asks which of them are there, for `functions_steps`."""
+    return _STORED.bindparams(schema=schema, names=function_names())
+
+
+def functions_steps(
+    connection: Connection, schema: str, extension: str, mapping: SchemaMapping, stored: Sequence[Any]
+) -> Iterator[Step]:
     """What makes them, and says what they are for, in place of those that an earlier version made with other arguments;
-    nothing where all of them are there as this version makes them for this mapping.
+    nothing where all of them are there as this version makes them for this mapping. `stored` are those that are there.
 
     Raises `ConfigurationError` where somebody has built upon one that has to go.
     """
     driver = driver_of(connection)
     made = _functions(schema, extension, tuple(_words(mapping, modality) for modality in MODALITIES))
     statements, mark, expected = made.statements, made.mark, made.declared
-    rows: list[Any] = driver.execute(_STORED, (schema, [*expected])).fetchall()
-    current = {str(name): str(comment) for _, name, comment, declared in rows if declared == expected[name]}
-    stale = {str(signature): str(name) for signature, name, _, declared in rows if declared != expected[name]}
+    current = {str(name): str(comment) for _, name, comment, declared in stored if declared == expected[name]}
+    stale = {str(signature): str(name) for signature, name, _, declared in stored if declared != expected[name]}
     if current.keys() == expected.keys() and current[_MARKED].endswith(mark):
         return
     # Only where pgvector's library is loaded may an ordinary user make a function that sets its parameters.

@@ -202,12 +202,12 @@ def _drop(connection: Connection, schema: SyncSchema, entry: VectorEntry, layers
     others = dependants_of_relation(driver, table.as_string(), own_views=[view.as_string() for view in views])
     for layer, view in zip(layers, views, strict=True):
         others += dependants_of_relation(driver, view.as_string())
-        others += dependants_of_functions(driver, [*search_functions(driver, name, layer)])
+        others += dependants_of_functions(driver, [*search_functions(connection, name, layer)])
     if others:
         raise ConfigurationError(f"{name}.{entry.table} is needed by {', '.join(others)}. Drop that first.")
     steps: list[Step] = []
     for layer, view in zip(layers, views, strict=True):
-        functions = search_functions(driver, name, layer)
+        functions = search_functions(connection, name, layer)
         steps += (statement("DROP FUNCTION {}", fixed(signature)) for signature in functions)
         steps.append(statement("DROP VIEW IF EXISTS {}", view))
         steps.append(statement("DROP TYPE IF EXISTS {}", sql.Identifier(name, layer.match_type)))

@@ -8,28 +8,26 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from psycopg import sql
+from sqlalchemy import TextClause, text
 
 from vectorferry.connector.plugin import ConfigurationError
 from vectorferry.destinations._postgres import Driver, fixed, joined, statement
 
 # An earlier version's took a vector, a number and a filter. Whoever makes a function of the same name and with other
 # arguments makes it for something else.
-_SIGNATURES: Final = """
-SELECT p.proname, p.oid::regprocedure::text, oidvectortypes(p.proargtypes) = %s FROM pg_proc p
+_SIGNATURES: Final = text("""
+SELECT p.proname, p.oid::regprocedure::text, oidvectortypes(p.proargtypes) = :arguments FROM pg_proc p
 JOIN pg_namespace n ON n.oid = p.pronamespace JOIN pg_type t ON t.oid = p.proargtypes[0]
-WHERE n.nspname = %s AND p.proname = ANY(%s) AND (oidvectortypes(p.proargtypes) = %s
+WHERE n.nspname = :schema AND p.proname = ANY(:names) AND (oidvectortypes(p.proargtypes) = :arguments
     OR t.typname IN ('vector', 'halfvec', 'sparsevec') AND p.pronargs = 3
     AND p.proargtypes[1] = 'integer'::regtype AND p.proargtypes[2] = 'jsonb'::regtype)
-"""
+""")
 
 
-def functions_named(driver: Driver, schema: str, names: Sequence[str], arguments: str) -> dict[str, dict[str, bool]]:
-    """The search functions of each of these names, by signature, quoted for a statement: whether it takes these
+def signatures(schema: str, names: Sequence[str], arguments: str) -> TextClause:
+    """Asks for the search functions of these names: name, signature, quoted for a statement, and whether it takes these
     arguments, as this version's do."""
-    functions: dict[str, dict[str, bool]] = {name: {} for name in names}
-    for name, signature, is_current in driver.execute(_SIGNATURES, (arguments, schema, [*names], arguments)):
-        functions[str(name)][str(signature)] = bool(is_current)
-    return functions
+    return _SIGNATURES.bindparams(schema=schema, names=[*names], arguments=arguments)
 
 
 # What somebody else has built upon a relation or a function, which could not go on without it.

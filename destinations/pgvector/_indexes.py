@@ -6,17 +6,33 @@ import re
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import psycopg.errors
 from psycopg import sql
-from sqlalchemy import Connection, Row, Table, exists, func, select, text
+from sqlalchemy import (
+    CompoundSelect,
+    Connection,
+    Row,
+    Select,
+    Table,
+    Text,
+    case,
+    column,
+    false,
+    func,
+    literal,
+    select,
+    text,
+    union_all,
+)
 from sqlalchemy.exc import OperationalError
 
 from vectorferry.connector.plugin import IndexBuild, PlannedIndex
 from vectorferry.destinations._postgres import (
+    answers,
     described_all,
     driver_of,
     is_lock_timeout,
@@ -59,7 +75,6 @@ WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND (
     OR (a.state IS NULL AND EXISTS (SELECT FROM pg_locks l WHERE l.pid = a.pid AND l.locktype = 'virtualxid'))
 ) ORDER BY a.xact_start NULLS FIRST LIMIT 3
 """)
-_KEEP_NO_SNAPSHOT: Final = "SET LOCAL idle_in_transaction_session_timeout = 0"
 _MEMORY: Final = text("SELECT CAST(setting AS bigint) FROM pg_settings WHERE name = 'maintenance_work_mem'")
 
 
@@ -73,54 +88,71 @@ class HeldUpError(Exception):
     """An index was not built in this run; the words say which, and whom it waited for."""
 
 
-def build_due_lookups(schema: SyncSchema) -> None:
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What the end of a run has to do: indexes to build, and tables that have changed much since they were analyzed."""
+
+    lookups: Sequence[Lookup]
+    indexes: Sequence[VectorEntry]
+    changed: Sequence[str]
+
+
+def look_for_due(schema: SyncSchema) -> Due:
+    """In one message, however many indexes there are: this is asked in every run, and mostly nothing is due."""
+    lookups = {lookup.name: lookup for lookup in schema.lookups()}
+    entries = [e for e in schema.catalogue.values() if e.storage.index != "none" and e.state != "retired"]
+    tables = {name: lookup.table for name, lookup in lookups.items()}
+    tables |= {entry.index: schema.vector_table(entry) for entry in entries}
+    analyzed = [schema.tables.assets, *schema.features.values(), *map(schema.vector_table, schema.catalogue.values())]
+    with schema.database.plain_transaction(is_whole=True) as connection:
+        unbuilt, broken, changed = answers(
+            connection,
+            _unbuilt(schema.name, tables),
+            _LEFTOVERS.bindparams(schema=schema.name, tables=[entry.table for entry in entries]),
+            _DUE.bindparams(schema=schema.name, names=[table.name for table in analyzed]),
+        )
+    names = {str(name) for (name,) in unbuilt}
+    leftovers = _drops(schema.name, entries, broken)
+    return Due(
+        [lookup for name, lookup in lookups.items() if name in names],
+        [entry for entry in entries if entry.index in names or leftovers[entry.table]],
+        [str(name) for (name,) in changed],
+    )
+
+
+def build_lookups(schema: SyncSchema) -> None:
     """Build every index by which views and searches find rows, of tables that have some. Where another process does
     so, they are left to it. Raises `HeldUpError`."""
-    if not _due_lookups(schema):
-        return
     with only_builder(schema.database, schema.name, _LOOKUPS) as alone:
-        for lookup in _due_lookups(schema) if alone else ():
+        for lookup in look_for_due(schema).lookups if alone else ():
             table = sql.Identifier(schema.name, lookup.table.name)
             drop = _drop(schema.name, lookup.name)
             create = statement("CREATE INDEX CONCURRENTLY {} ON {} {}", lookup.name, table, lookup.method)
             _run_patiently(schema, lookup.table.name, lookup.name, [drop, create], drop_after=drop)
 
 
-def _due_lookups(schema: SyncSchema) -> list[Lookup]:
-    lookups = {lookup.name: lookup for lookup in schema.lookups()}
-    with schema.database.plain_transaction() as connection:
-        due = _unbuilt(connection, schema.name, {name: lookup.table for name, lookup in lookups.items()})
-    return [lookups[name] for name in due]
+def build_indexes(schema: SyncSchema, entries: Iterable[VectorEntry], memory_limit_mb: int) -> Iterator[IndexBuild]:
+    """Build the indexes of these, which are missing or invalid, one after the other.
 
-
-def build_due_indexes(schema: SyncSchema, memory_limit_mb: int) -> Iterator[IndexBuild]:
-    """Build every index of the catalogue that is missing or invalid, one after the other.
-
-    One that another process is building is left to it. Retired generations need none. Raises `HeldUpError`.
+    One that another process is building is left to it. Raises `HeldUpError`.
     """
-    entries = {
-        entry.index: entry
-        for entry in schema.catalogue.values()
-        if entry.storage.index != "none" and entry.state != "retired"
-    }
-    with schema.database.plain_transaction() as connection:
-        unbuilt = _unbuilt(connection, schema.name, {index: schema.vector_table(e) for index, e in entries.items()})
-        leftovers = _leftovers(connection, schema.name, entries.values())
-    for index, entry in entries.items():
-        if index in unbuilt or leftovers[entry.table]:
-            with only_builder(schema.database, schema.name, index) as alone:
-                if alone:
-                    yield from build_index(schema, entry, memory_limit_mb)
+    for entry in entries:
+        with only_builder(schema.database, schema.name, entry.index) as alone:
+            if alone:
+                yield from build_index(schema, entry, memory_limit_mb)
 
 
-def _unbuilt(connection: Connection, schema: str, tables: Mapping[str, Table]) -> list[str]:
-    """Of these indexes, each of its table, those that are missing or invalid and would not be empty. Two messages,
-    however many: this is asked in every run."""
-    valid = _valid(connection, schema, tables)
-    missing = [name for name in tables if name not in valid]
-    has_rows = [exists(select(tables[name])).label(f"has_rows_{number}") for number, name in enumerate(missing)]
-    answers = connection.execute(select(*has_rows)).one() if missing else ()
-    return [name for name, answer in zip(missing, answers, strict=True) if answer]
+def _unbuilt(schema: str, tables: Mapping[str, Table]) -> CompoundSelect[Any]:
+    """Asks for those of these indexes, each of its table, that are missing or invalid and would not be empty. Whether a
+    table has rows is looked up where its index is missing only."""
+    names = _VALID.bindparams(schema=schema, indexes=[*tables])
+    valid = names.columns(column("relname", Text)).cte("valid")
+
+    def due(name: str, table: Table) -> Select[Any]:
+        is_valid = select(valid).where(valid.c.relname == name).exists()
+        return select(literal(name, Text)).where(case((is_valid, false()), else_=select(table.c.asset_id).exists()))
+
+    return union_all(*(due(name, table) for name, table in tables.items()))
 
 
 @contextmanager
@@ -131,8 +163,6 @@ def only_builder(database: VectorDatabase, schema: str, index: str) -> Iterator[
     """
     with database.plain_transaction() as connection:
         alone = try_lock(connection, "index", schema, index)
-        # Last, because a setting leaves no snapshot behind, as the query does: the build would wait for that.
-        connection.exec_driver_sql(_KEEP_NO_SNAPSHOT)
         yield alone
 
 
@@ -150,10 +180,16 @@ def build_index(
 ) -> Iterator[IndexBuild]:
     """Build it where it is missing or invalid and there are rows; one that is whole only `anew`, beside the old one."""
     started = time.monotonic()
-    with schema.database.plain_transaction() as connection:
-        leftovers = _leftovers(connection, schema.name, [entry])[entry.table]
-        is_there, rows = is_built(connection, schema.name, entry), count_vectors(connection, schema, entry)
-        memory = build_kilobytes(connection, entry.storage, rows, memory_limit_mb)
+    with schema.database.plain_transaction(is_whole=True) as connection:
+        broken, valid, ((rows,),), ((given,),) = answers(
+            connection,
+            _LEFTOVERS.bindparams(schema=schema.name, tables=[entry.table]),
+            _VALID.bindparams(schema=schema.name, indexes=[entry.index]),
+            select(func.count()).select_from(schema.vector_table(entry)),
+            _MEMORY,
+        )
+    leftovers, is_there = _drops(schema.name, [entry], broken)[entry.table], bool(valid)
+    memory = _kilobytes(entry.storage, rows, memory_limit_mb, given)
     if (is_there and not anew) or not rows:
         _run_patiently(schema, entry.table, entry.index, leftovers)
         return
@@ -182,7 +218,7 @@ def build_index(
 
 
 _LEFTOVERS: Final = text("""
-SELECT c.relname, x.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+SELECT c.relname, x.relname AS index FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_index i ON i.indrelid = c.oid AND NOT i.indisvalid JOIN pg_class x ON x.oid = i.indexrelid
 WHERE n.nspname = :schema AND c.relname = ANY(CAST(:tables AS text[]))
 AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index p WHERE p.relid = c.oid) ORDER BY 2
@@ -191,9 +227,14 @@ AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index p WHERE p.relid = c.oi
 
 def _leftovers(connection: Connection, schema: str, entries: Collection[VectorEntry]) -> dict[str, list[str]]:
     """By table, what drops the copies that rebuilding has left which was ended. One that is being built now is none."""
+    tables = {"schema": schema, "tables": [entry.table for entry in entries]}
+    return _drops(schema, entries, connection.execute(_LEFTOVERS, tables))
+
+
+def _drops(schema: str, entries: Collection[VectorEntry], broken: Iterable[Any]) -> dict[str, list[str]]:
     by_table = {entry.table: entry for entry in entries}
     drops: dict[str, list[str]] = {table: [] for table in by_table}
-    for table, name in connection.execute(_LEFTOVERS, {"schema": schema, "tables": [*by_table]}):
+    for table, name in broken:
         if is_leftover(by_table[table], name):
             drops[table].append(_drop(schema, name))
     return drops
@@ -279,7 +320,10 @@ def _held_up(schema: str, index: str, older: Sequence[Row[Any]]) -> str:
 def build_kilobytes(connection: Connection, storage: VectorStorage, rows: int, limit_mb: int) -> int:
     """Kilobytes of maintenance_work_mem: a graph that fits in is built much faster, up to the limit. So many lists as
     somebody has chosen take what they need: IVFFlat is not built at all in less."""
-    current = int(connection.execute(_MEMORY).scalar_one())
+    return _kilobytes(storage, rows, limit_mb, int(connection.execute(_MEMORY).scalar_one()))
+
+
+def _kilobytes(storage: VectorStorage, rows: int, limit_mb: int, current: int) -> int:
     if storage.index == "ivfflat":
         needed = lists_kilobytes(storage, storage.lists or usual_lists(rows))
         return max(current, needed if storage.lists else min(needed, limit_mb * 1024))
@@ -341,17 +385,12 @@ def count_changes_at_once(connection: Connection) -> None:
         connection.execute(text("SELECT pg_stat_force_next_flush()"))
 
 
-def analyze_changed(schema: SyncSchema) -> None:
-    """Analyze the tables that have changed much since that was done last, whoever changed them.
+def analyze(schema: SyncSchema, tables: Sequence[str]) -> None:
+    """Analyze these tables.
 
     Nobody who reads or writes waits for it, and it waits for nobody: a table that somebody else has locked, or analyzes
     just now, is passed over.
     """
-    tables = [schema.tables.assets, *schema.features.values(), *map(schema.vector_table, schema.catalogue.values())]
-    with schema.database.plain_transaction() as connection:
-        names = {"schema": schema.name, "names": [table.name for table in tables]}
-        due = [str(name) for name in connection.execute(_DUE, names).scalars()]
-    if due:
-        listed = joined(sql.Identifier(schema.name, name) for name in due)
-        with schema.database.autocommit({"statement_timeout": "0"}) as connection:
-            run_each(connection, [statement("ANALYZE (SKIP_LOCKED) {}", listed)])
+    listed = joined(sql.Identifier(schema.name, name) for name in tables)
+    with schema.database.autocommit({"statement_timeout": "0"}) as connection:
+        run_each(connection, [statement("ANALYZE (SKIP_LOCKED) {}", listed)])

@@ -23,24 +23,23 @@ from vectorferry.connector.plugin import (
     closest,
 )
 from vectorferry.destinations._postgres import (
+    READ_ONLY,
     PostgresServer,
-    Step,
     columns_of,
     driver_of,
     explained_by,
     known_assets,
     printed,
     read_cursor,
-    read_only,
     read_origin,
     recorded_asset_ids,
 )
 from vectorferry.destinations.pgvector._catalogue import Catalogue, VectorEntry
-from vectorferry.destinations.pgvector._database import VectorDatabase, extension_steps
+from vectorferry.destinations.pgvector._database import VectorDatabase
 from vectorferry.destinations.pgvector._generations import count_vectors, vector_kind
 from vectorferry.destinations.pgvector._indexes import count_vectors as count_rows
 from vectorferry.destinations.pgvector._indexes import is_index_due, planned_index
-from vectorferry.destinations.pgvector._prepare import first_steps, loss_notes, preparation
+from vectorferry.destinations.pgvector._prepare import Standing, first_steps, look_at, loss_notes, preparation
 from vectorferry.destinations.pgvector._related import related_hashes
 from vectorferry.destinations.pgvector._schema import SyncSchema
 from vectorferry.destinations.pgvector._storage import (
@@ -89,21 +88,19 @@ class SchemaOutlook:
         self._server = server
         self._schema = schema
         self._memory_limit_mb = memory_limit_mb
-        self._begin: Callable[[], AbstractContextManager[Connection]] = schema.database.plain_transaction
+        self._begin: Callable[..., AbstractContextManager[Connection]] = schema.database.plain_transaction
         self._unread: ColumnElement[bool] | None = None
         """Of a ledger's row: preparing the schema would have the asset read again."""
 
     def planned(self) -> Planned:
         """Look at everything but single assets. Raises what preparing the schema would raise."""
         database = self._schema.database
-        with self._server.translated(), read_only(database.plain_transaction) as connection:
-            extension = extension_steps(connection, database.location)
-        self._begin = database.plain_transaction if extension else database.transaction
-        with self._looking() as connection:
-            refusal = self._schema.why_refused(connection)
-            with explained_by(refusal):
-                planned = self._planned(connection, extension)
-                return replace(planned, refusal=refusal or self._schema.why_foreign(connection))
+        with self._server.translated(), database.plain_transaction(READ_ONLY) as connection:
+            standing = look_at(connection, self._schema)
+            with explained_by(standing.refusal):
+                planned = self._planned(connection, standing)
+        self._begin = database.plain_transaction if standing.extension.steps else database.transaction
+        return replace(planned, refusal=standing.refusal or planned.refusal)
 
     def known(self, collection: str, asset_ids: Sequence[str]) -> Mapping[str, Known]:
         """The ledger's entries, without fingerprints where preparing the schema would have assets read again."""
@@ -116,20 +113,19 @@ class SchemaOutlook:
         return {**known, **{asset_id: replace(entry, fingerprint="") for asset_id, entry in again.items()}}
 
     def asset_ids(self, collection: str) -> Iterator[str]:
-        """Every asset of a collection in the ledger or the quarantine, streamed."""
+        """Every asset of a collection in the ledger or the quarantine, page by page."""
         tables = self._schema.tables
-        with self._looking() as connection:
-            yield from recorded_asset_ids(connection, (tables.ledger, tables.quarantine), collection)
+        yield from recorded_asset_ids(self._asking, (tables.ledger, tables.quarantine), collection)
 
     def cursor(self, collection: str) -> Cursor | None:
         """What was recorded, unless preparing the schema would have assets read again."""
-        with self._looking() as connection:
+        with self._asking() as connection:
             cursors = self._schema.tables.cursors
             return read_cursor(connection, cursors, collection) if self._unread is None else None
 
     def origin(self, collection: str) -> Origin | None:
         """Who a collection was read as when it was last complete."""
-        with self._looking() as connection:
+        with self._asking() as connection:
             return read_origin(connection, self._schema.tables.origins, collection)
 
     def related_hashes(self, table: RelatedTable) -> Mapping[str, bytes]:
@@ -142,12 +138,13 @@ class SchemaOutlook:
         with self._looking() as connection:
             return stored_collections(connection, self._schema)
 
-    def _planned(self, connection: Connection, extension: Sequence[Step]) -> Planned:
+    def _planned(self, connection: Connection, standing: Standing) -> Planned:
         schema = self._schema
-        prepared = preparation(connection, schema)
-        statements = printed([*extension, *prepared.steps])
-        if not schema.exists(connection):
-            return _first(statements, schema.mapping, schema.database.advice())
+        prepared = preparation(standing.relations, schema)
+        statements = printed([*standing.extension.steps, *prepared.steps])
+        if prepared.is_first:
+            first = _first(statements, schema.mapping, schema.database.advice())
+            return replace(first, refusal=prepared.foreign)
         self._unread = prepared.unread
         there = {key: entry for key, entry in schema.catalogue.items() if entry.table not in prepared.lost}
         schema.catalogue = Catalogue(there)
@@ -179,11 +176,18 @@ class SchemaOutlook:
             reshapes=prepared.reshapes,
             vector_kinds=[vector_kind(entry) for modality in MODALITIES for entry in schema.catalogue.of(modality)],
             index_advice=advice,
+            refusal=prepared.foreign,
         )
 
     @contextmanager
     def _looking(self) -> Iterator[Connection]:
-        with self._server.translated(), read_only(self._begin) as connection:
+        with self._server.translated(), self._begin(READ_ONLY) as connection:
+            yield connection
+
+    @contextmanager
+    def _asking(self) -> Iterator[Connection]:
+        """For one statement."""
+        with self._server.translated(), self._begin(READ_ONLY, is_whole=True) as connection:
             yield connection
 
 

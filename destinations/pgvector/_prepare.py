@@ -10,10 +10,10 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from psycopg import sql
-from sqlalchemy import ColumnElement, Connection, Table, delete, or_, true, update
+from sqlalchemy import ColumnElement, Connection, Table, delete, or_, text, true, update
 from sqlalchemy.dialects.postgresql import insert
 
 from vectorferry.connector.plugin import (
@@ -26,15 +26,20 @@ from vectorferry.connector.plugin import (
 )
 from vectorferry.destinations._postgres import (
     Damage,
+    Relations,
     Step,
+    answers,
     columns_of,
-    damages,
+    damages_in,
     driver_of,
     joined,
     lock_ddl,
+    refusal_of,
+    rights_in,
     run,
     statement,
     steps_to_create,
+    stored_definitions,
     table_steps,
 )
 from vectorferry.destinations.pgvector._catalogue import (
@@ -50,22 +55,24 @@ from vectorferry.destinations.pgvector._columns import TableChange, checked_chan
 from vectorferry.destinations.pgvector._comments import (
     Described,
     comment_steps,
+    stored_comments,
     table_descriptions,
     vector_descriptions,
 )
-from vectorferry.destinations.pgvector._database import CREATE_EXTENSION, extension_steps
-from vectorferry.destinations.pgvector._functions import functions_steps
+from vectorferry.destinations.pgvector._database import CREATE_EXTENSION, EXTENSION, Extension, extension_of
+from vectorferry.destinations.pgvector._functions import functions_steps, stored_functions
 from vectorferry.destinations.pgvector._grants import grants_on_new, relation_grants, row_security_statements
 from vectorferry.destinations.pgvector._schema import CHOSEN_INDEX, Recorded, SyncSchema, feature_tables
 from vectorferry.destinations.pgvector._storage import VectorStorage
-from vectorferry.destinations.pgvector._tables import SyncTables, vector_table
+from vectorferry.destinations.pgvector._tables import FIXED_FEATURE_COLUMNS, SyncTables, vector_table
 from vectorferry.destinations.pgvector._views import (
     Shown,
+    StoredLayers,
     check_alone,
     function_steps,
     layer_digest,
     layer_steps,
-    missing_layers,
+    stored_signatures,
 )
 
 _log = logging.getLogger("vectorferry")
@@ -86,6 +93,10 @@ class Preparation:
     missed: Collection[str] = ()
     damaged: Sequence[Damage] = ()
     unread: ColumnElement[bool] | None = None
+    foreign: str | None = None
+    """Why a table that is there is not ours to write to."""
+    is_first: bool = False
+    """Nothing was ever prepared here."""
 
 
 def prepare(schema: SyncSchema) -> None:
@@ -93,20 +104,55 @@ def prepare(schema: SyncSchema) -> None:
     when nothing is missing. Raises `DestinationError` where this user may not, and what `preparation` raises."""
     database = schema.database
     with database.plain_transaction() as connection:
-        is_enabled = not extension_steps(connection, database.location)
-        if why := schema.why_refused(connection):
-            raise DestinationError(why)
-    if not is_enabled:
-        database.ensure_extension()
+        standing = look_at(connection, schema)
+        if standing.refusal:
+            raise DestinationError(standing.refusal)
+        if not standing.extension.steps and _is_prepared(schema, standing.relations):
+            return
+    if standing.extension.steps:
+        database.enable_extension()
     with database.transaction() as connection:
         lock_ddl(connection, schema.name)
-        prepared = preparation(connection, schema)
-        schema.check_owned(connection)
+        relations = Relations(connection, schema.name)
+        relations.read(schema.tables_made_first())
+        prepared = preparation(relations, schema)
+        if prepared.foreign:
+            raise DestinationError(prepared.foreign)
         if prepared.steps:
             run(connection, prepared.steps)
             schema.read_catalogue(connection)
     for note in loss_notes(prepared):
         _log.warning("%s", note)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a server has before anything is done, and why this user cannot sync into it, if so."""
+
+    extension: Extension
+    refusal: str | None
+    relations: Relations
+
+
+def look_at(connection: Connection, schema: SyncSchema) -> Standing:
+    """All that can be asked in one message. Raises `DestinationError` for a server that has no pgvector to enable."""
+    database, tables = schema.database, schema.tables_made_first()
+    relations = Relations(connection, schema.name)
+    *of_extension, (rights,) = relations.read(tables, *EXTENSION, rights_in(schema.name))
+    extension = extension_of(of_extension, database.location)
+    database.know_extension(extension)
+    refusal = refusal_of(relations, rights, tables, database.location, extension.missing_rights)
+    return Standing(extension, refusal, relations)
+
+
+def _is_prepared(schema: SyncSchema, relations: Relations) -> bool:
+    """Whether nothing is to be done, which is mostly so and can be seen without a lock: somebody who is changing the
+    schema has changed nothing yet. What is not as it should be is looked at again."""
+    try:
+        prepared = preparation(relations, schema)
+    except ConfigurationError:
+        return False
+    return not prepared.steps and not prepared.foreign
 
 
 def loss_notes(prepared: Preparation) -> list[str]:
@@ -125,32 +171,49 @@ def first_steps(schema: str, mapping: SchemaMapping) -> list[Step]:
     """What prepares a schema on a server on which there is nothing yet."""
     tables, features = SyncTables(schema), feature_tables(schema, mapping)
     created = steps_to_create(None, schema, tables.metadata, *(table.metadata for table in features.values()))
-    comments = comment_steps(None, schema, table_descriptions(tables, features, mapping))
+    comments = comment_steps(schema, table_descriptions(tables, features, mapping))
     return [CREATE_EXTENSION, *created, *comments]
 
 
-def preparation(connection: Connection, schema: SyncSchema) -> Preparation:
-    """Work it out, and change nothing. Raises `ConfigurationError` for a mapping that what is there cannot be brought
-    to, and for a schema of an early version."""
+def preparation(relations: Relations, schema: SyncSchema) -> Preparation:
+    """Work it out, and change nothing. `relations` are to know of the tables that are made first. Raises
+    `ConfigurationError` for a mapping that what is there cannot be brought to, and for a schema of an early version."""
+    connection = relations.connection
     _check_languages(connection, schema.mapping)
     features = (table.metadata for table in schema.features.values())
-    created = steps_to_create(connection, schema.name, schema.tables.metadata, *features)
-    described = table_descriptions(schema.tables, schema.features, schema.mapping)
-    comments = [*comment_steps(connection, schema.name, described)]
-    if not schema.exists(connection):
-        _table_changes(connection, schema, _stored_columns(connection, schema), {})
-        return Preparation([*created, *comments, *_records(schema, {})])
-    recorded = schema.recorded(connection)
+    created = steps_to_create(relations, schema.name, schema.tables.metadata, *features)
+    described = [*table_descriptions(schema.tables, schema.features, schema.mapping)]
+    tables = [each.name for each in described]
+    if (books := schema.read_books(relations)) is None:
+        (stored_words,) = answers(connection, stored_comments(schema.name, tables))
+        comments = comment_steps(schema.name, described, stored_words)
+        _table_changes(connection, schema, _stored_columns(relations, schema), {})
+        steps = [*created, *comments, *_records(schema, {})]
+        return Preparation(steps, foreign=relations.why_foreign(schema.written_tables()), is_first=True)
+    recorded, entries = books
     _check_tables(schema, recorded)
-    schema.read_catalogue(connection)
-    stored = _stored_columns(connection, schema)
+    relations.check_layout({table: FIXED_FEATURE_COLUMNS for table, _ in recorded.values()})
+    schema.catalogue = schema.catalogue_in(entries)
+    layers = _layers(schema, schema.catalogue.values())
+    indexes, functions, signatures, stored_words, definitions = relations.read(
+        [*_names_of(layers), *(entry.table for entry in schema.catalogue.values())],
+        _INDEXES.bindparams(schema=schema.name, prefix=CHOSEN_INDEX),
+        stored_functions(schema.name),
+        stored_signatures(schema.name, layers),
+        stored_comments(schema.name, [*tables, *_described(schema.catalogue.values(), layers)]),
+        stored_definitions(schema.name, schema.written_tables()),
+    )
+    relations.check_harmless(entry.table for entry in schema.catalogue.values())
+    comments = comment_steps(schema.name, described, stored_words)
+    present = _Present(StoredLayers(relations.columns, {str(name) for name, *_ in signatures}), stored_words)
+    stored = _stored_columns(relations, schema)
     lost = _lost_tables(schema, stored)
     retired = {entry.table for entry in schema.catalogue.values() if entry.state == "retired"}
     missed = {name: modality for name, modality in lost.items() if name not in retired}
     changes = _table_changes(connection, schema, stored, recorded)
     reindexed = [entry for entry in schema.catalogue.values() if schema.desired_storage(entry) != entry.storage]
     catalogue = schema.catalogue.changed(*(replace(e, storage=schema.desired_storage(e)) for e in reindexed))
-    damaged = _damages(connection, schema)
+    damaged = _damages(schema, definitions)
     reshaped = {of for damage in damaged if damage.reshapes for of in _showing(schema, damage.table)}
     unread = _unread(schema, missed.values(), reindexed, damaged)
     return Preparation(
@@ -158,15 +221,15 @@ def preparation(connection: Connection, schema: SyncSchema) -> Preparation:
             *created,
             *_anew_steps(connection, schema, lost),
             *_lock_views(connection, schema, changes, {entry.modality for entry in reindexed} | reshaped),
-            *_unchosen_indexes(connection, schema),
+            *_unchosen_indexes(schema, [str(name) for (name,) in indexes]),
             *_reading_again(schema, unread),
             *(step for change in changes.values() for step in change.steps(connection)),
             *_mending_steps(connection, schema, damaged, reshaped),
             *comments,
             *_records(schema, recorded),
             *(_drop_index(schema, entry) for entry in reindexed),
-            *(_shared_functions(connection, schema) if catalogue else ()),
-            *refresh_steps(connection, schema, catalogue, [*catalogue.values()], changes, reshaped),
+            *(_shared_functions(connection, schema, functions) if catalogue else ()),
+            *refresh_steps(connection, schema, catalogue, [*catalogue.values()], changes, reshaped, present),
         ],
         reindexed,
         bool(reindexed) or any(change.reshapes for change in changes.values()),
@@ -174,15 +237,47 @@ def preparation(connection: Connection, schema: SyncSchema) -> Preparation:
         missed.keys(),
         damaged,
         unread,
+        relations.why_foreign(schema.written_tables()),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Present:
+    """What is there of what shows the generations: layers, and the rows that `comment_steps` takes."""
+
+    layers: StoredLayers
+    comments: Sequence[Any]
+
+
+def _layers(schema: SyncSchema, generations: Iterable[VectorEntry]) -> list[Layer]:
+    return [shown.layer for entry in generations for shown, _ in _shown(schema, schema.catalogue, entry)]
+
+
+def _names_of(layers: Iterable[Layer]) -> Iterator[str]:
+    for layer in layers:
+        yield from (layer.view, layer.match_type)
+
+
+def _described(generations: Iterable[VectorEntry], layers: Iterable[Layer]) -> list[str]:
+    """What has comments."""
+    return [*(entry.table for entry in generations), *(layer.view for layer in layers)]
+
+
+def _present(
+    connection: Connection, name: str, generations: Sequence[VectorEntry], layers: Sequence[Layer]
+) -> _Present:
+    relations = Relations(connection, name)
+    words = stored_comments(name, _described(generations, layers))
+    signatures, comments = relations.read(_names_of(layers), stored_signatures(name, layers), words)
+    return _Present(StoredLayers(relations.columns, {str(each) for each, *_ in signatures}), comments)
 
 
 _Columns: TypeAlias = Mapping[str, Mapping[str, str]]
 """By table: its columns, each with its type."""
 
 
-def _stored_columns(connection: Connection, schema: SyncSchema) -> _Columns:
-    return columns_of(connection, schema.name, _tables_of_rows(schema))
+def _stored_columns(relations: Relations, schema: SyncSchema) -> _Columns:
+    return {name: relations.columns[name] for name in _tables_of_rows(schema) if name in relations.columns}
 
 
 def _tables_of_rows(schema: SyncSchema) -> dict[str, Modality | None]:
@@ -224,19 +319,19 @@ def _protection_steps(connection: Connection, schema: SyncSchema, model: str, ta
     yield from grants_on_new(driver, schema.name, "TABLE", target, shared)
 
 
-_INDEXES: Final = """
+_INDEXES: Final = text("""
 SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE n.nspname = %s AND starts_with(c.relname, %s) AND c.relkind = 'i' ORDER BY 1
-"""
+WHERE n.nspname = :schema AND starts_with(c.relname, :prefix) AND c.relkind = 'i' ORDER BY 1
+""")
 _LANGUAGES: Final = "SELECT cfgname FROM pg_ts_config WHERE cfgnamespace = 'pg_catalog'::regnamespace ORDER BY 1"
 
 
-def _unchosen_indexes(connection: Connection, schema: SyncSchema) -> Iterator[str]:
+def _unchosen_indexes(schema: SyncSchema, names: Iterable[str]) -> Iterator[str]:
     """Drop those that the mapping does not want any more: before the columns change, since one may be in the way."""
     chosen = {lookup.name for modality in MODALITIES for lookup in schema.chosen_lookups(modality)}
-    for (name,) in driver_of(connection).execute(_INDEXES, (schema.name, CHOSEN_INDEX)):
+    for name in names:
         if name not in chosen:
-            yield statement("DROP INDEX {}", sql.Identifier(schema.name, str(name)))
+            yield statement("DROP INDEX {}", sql.Identifier(schema.name, name))
 
 
 def _check_languages(connection: Connection, mapping: SchemaMapping) -> None:
@@ -351,11 +446,11 @@ def _reading_again(schema: SyncSchema, unread: ColumnElement[bool] | None) -> It
 # What somebody has taken away from tables that are there.
 
 
-def _damages(connection: Connection, schema: SyncSchema) -> list[Damage]:
+def _damages(schema: SyncSchema, definitions: Iterable[Any]) -> list[Damage]:
     vectors = (schema.vector_table(entry) for entry in schema.catalogue.values())
     tables = [*schema.tables.metadata.tables.values(), *schema.features.values(), *vectors]
     mapped = {schema.features[modality].name: schema.mapping.columns(modality) for modality in MODALITIES}
-    return damages(connection, schema.name, tables, mapped)
+    return damages_in(definitions, tables, mapped)
 
 
 def _showing(schema: SyncSchema, table: Table) -> Iterator[Modality]:
@@ -402,7 +497,8 @@ def ensure_vectors(
         with begin() as connection:
             lock_ddl(connection, schema.name)
             schema.read_catalogue(connection)
-            run(connection, [*_shared_functions(connection, schema)])
+            (functions,) = answers(connection, stored_functions(schema.name))
+            run(connection, [*_shared_functions(connection, schema, functions)])
             for key in missing:
                 if not is_taken(key):
                     run(connection, _generation_steps(connection, schema, key, storages[key]))
@@ -443,9 +539,9 @@ def _generation_steps(connection: Connection, schema: SyncSchema, key: VectorKey
 # What shows the generations, and what the catalogue says of them.
 
 
-def _shared_functions(connection: Connection, schema: SyncSchema) -> Iterator[Step]:
+def _shared_functions(connection: Connection, schema: SyncSchema, stored: Sequence[Any]) -> Iterator[Step]:
     """What makes the functions that belong to no named vector, and that the others call."""
-    return functions_steps(connection, schema.name, schema.database.extension_schema, schema.mapping)
+    return functions_steps(connection, schema.name, schema.database.extension_schema, schema.mapping, stored)
 
 
 def refresh_steps(
@@ -455,16 +551,22 @@ def refresh_steps(
     generations: Sequence[VectorEntry],
     changes: Mapping[Modality, TableChange] = _UNCHANGED,
     reshaped: Collection[Modality] = (),
+    present: _Present | None = None,
 ) -> Iterator[Step]:
     """What brings these generations' entries, views and functions to what the catalogue is to say of them, after these
-    changes of the tables; of `reshaped` modalities the views have gone."""
+    changes of the tables; of `reshaped` modalities the views have gone. `present` is what there is of these, where that
+    has been looked up."""
     described: list[Described] = []
     anew: list[str] = []
     extension = schema.database.extension_schema
     all_shown = [each for entry in generations for each in _shown(schema, catalogue, entry)]
-    unchanged = {shown.layer for shown, digest in all_shown if digest == layer_digest(shown, schema.name, extension)}
-    unchanged -= missing_layers(connection, schema.name, unchanged)
-    unchanged -= {layer for modality in reshaped for layer in _layers_of(catalogue, modality)}
+    present = present or _present(connection, schema.name, generations, [shown.layer for shown, _ in all_shown])
+    cleared = {layer for modality in reshaped for layer in _layers_of(catalogue, modality)}
+    unchanged = {
+        shown.layer
+        for shown, digest in all_shown
+        if digest == layer_digest(shown, schema.name, extension) and present.layers.has(shown.layer)
+    } - cleared
     for entry in generations:
         change = changes.get(entry.modality)
         digests: dict[Layer, str] = {}
@@ -490,7 +592,7 @@ def refresh_steps(
             yield entry_insertion(schema.tables, refreshed)
         elif refreshed != schema.catalogue[entry.key]:
             yield entry_update(schema.tables, refreshed)
-    yield from comment_steps(connection, schema.name, described, anew)
+    yield from comment_steps(schema.name, described, present.comments, anew)
 
 
 def rerouting_steps(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from psycopg import sql
-from sqlalchemy import Connection, Table, select
+from sqlalchemy import ClauseElement, Connection, Table, select
 
 from vectorferry.connector.plugin import (
     MODALITIES,
@@ -18,17 +18,9 @@ from vectorferry.connector.plugin import (
     ModalityMapping,
     SchemaMapping,
 )
-from vectorferry.destinations._postgres import (
-    check_harmless,
-    check_layout,
-    check_owned,
-    columns_of,
-    fixed,
-    why_foreign,
-    why_refused,
-)
-from vectorferry.destinations.pgvector._catalogue import Catalogue, VectorEntry, read_catalogue
-from vectorferry.destinations.pgvector._database import VectorDatabase, missing_rights
+from vectorferry.destinations._postgres import Relations, answers, check_harmless, check_owned, fixed
+from vectorferry.destinations.pgvector._catalogue import Catalogue, VectorEntry, catalogue_of, stored_entries
+from vectorferry.destinations.pgvector._database import VectorDatabase
 from vectorferry.destinations.pgvector._storage import VectorStorage, storage_for
 from vectorferry.destinations.pgvector._tables import (
     FEATURE_KEY,
@@ -67,34 +59,66 @@ class SyncSchema:
         """What the locks of its collections are part of."""
         return "pgvector", self.name
 
-    def exists(self, connection: Connection) -> bool:
-        """Whether a sync has ever prepared this schema."""
-        return bool(columns_of(connection, self.name, [self.tables.ledger.name]))
-
-    def why_refused(self, connection: Connection) -> str | None:
-        """Why this user cannot sync into it, and what helps."""
-        tables = [*self.tables.metadata.tables.values(), *self.features.values()]
-        return why_refused(connection, self.name, tables, self.database.location, missing_rights(connection))
+    def tables_made_first(self) -> list[str]:
+        """The fixed tables, and those of features."""
+        return [table.name for table in (*self.tables.metadata.tables.values(), *self.features.values())]
 
     def check_owned(self, connection: Connection) -> None:
         """Raise `DestinationError` when a table that is there is not ours to write to."""
-        check_owned(connection, self.name, self._written_tables())
+        check_owned(connection, self.name, self.written_tables())
 
-    def why_foreign(self, connection: Connection) -> str | None:
-        """Why a table that is there is not ours to write to."""
-        return why_foreign(connection, self.name, self._written_tables())
-
-    def _written_tables(self) -> Iterator[str]:
-        yield from (table.name for table in (*self.tables.metadata.tables.values(), *self.features.values()))
+    def written_tables(self) -> Iterator[str]:
+        """The tables that a sync writes to."""
+        yield from self.tables_made_first()
         yield from (entry.table for entry in self.catalogue.values())
 
-    def load(self, connection: Connection) -> None:
-        """Take table names and catalogue as the last sync left them, without changing anything. Raises
-        `ConfigurationError` when an early version made its tables."""
-        recorded = self.recorded(connection)
+    def load(self, connection: Connection) -> bool:
+        """Take table names and catalogue as the last sync left them, without changing anything; whether there has been
+        one. Raises `ConfigurationError` when an early version made its tables."""
+        relations = Relations(connection, self.name)
+        relations.read(table.name for table in self.tables.metadata.tables.values())
+        if (books := self.read_books(relations)) is None:
+            return False
+        recorded, rows = books
         self.mapping = SchemaMapping(**{name: ModalityMapping(table=table) for name, (table, _) in recorded.items()})
         self.features = feature_tables(self.name, self.mapping)
-        self.read_catalogue(connection)
+        self.catalogue = self.catalogue_in(rows)
+        tables = [entry.table for entry in self.catalogue.values()]
+        relations.read([*tables, *(table for table, _ in recorded.values())])
+        relations.check_layout({table: FIXED_FEATURE_COLUMNS for table, _ in recorded.values()})
+        relations.check_harmless(tables)
+        return True
+
+    def read_books(self, relations: Relations) -> tuple[Recorded, Sequence[Any]] | None:
+        """What was prepared last, and the rows of the catalogue; None where nothing ever was. `relations` are to know
+        of the fixed tables. Raises `ConfigurationError` when an early version made these."""
+        if self.tables.ledger.name not in relations.columns:
+            return None
+        relations.check_layout({table.name: table.columns.keys() for table in self.tables.metadata.tables.values()})
+        modalities = select(*(self.tables.modalities.c[name] for name in ("modality", "table_name", "columns")))
+        recorded, entries = answers(relations.connection, modalities, stored_entries(self.tables))
+        return {
+            Modality(modality): (
+                table,
+                {name: ColumnMapping.model_validate(each) for name, each in (columns or {}).items()},
+            )
+            for modality, table, columns in recorded
+        }, entries
+
+    def catch_up(self, *more: ClauseElement) -> list[list[Any]]:
+        """Take the catalogue as it is now, and in the same message ask `more`, which is answered."""
+        before = {entry.table for entry in self.catalogue.values()}
+        with self.database.transaction(is_whole=True) as connection:
+            relations = Relations(connection, self.name)
+            entries, *others = relations.read(before, stored_entries(self.tables), *more)
+        catalogue = self.catalogue_in(entries)
+        tables = {entry.table for entry in catalogue.values()}
+        relations.check_harmless(tables)
+        if new := tables - before:
+            with self.database.transaction() as connection:
+                check_harmless(connection, self.name, new)
+        self.catalogue = catalogue
+        return others
 
     def read_catalogue(self, connection: Connection) -> None:
         """Take the catalogue as it is now: others may have added to it, or switched a view, since it was read."""
@@ -102,25 +126,18 @@ class SyncSchema:
 
     def stored_catalogue(self, connection: Connection) -> Catalogue:
         """The catalogue as it is now."""
-        bases = {modality: self.mapping.table(modality) for modality in MODALITIES}
-        catalogue = read_catalogue(connection, self.tables, bases)
-        check_harmless(connection, self.name, (entry.table for entry in catalogue.values()))
+        relations, before = Relations(connection, self.name), {entry.table for entry in self.catalogue.values()}
+        (rows,) = relations.read(before, stored_entries(self.tables))
+        catalogue = self.catalogue_in(rows)
+        tables = {entry.table for entry in catalogue.values()}
+        if not tables <= before:
+            relations.read(tables - before)
+        relations.check_harmless(tables)
         return catalogue
 
-    def recorded(self, connection: Connection) -> Recorded:
-        """What was prepared last. Raises `ConfigurationError` when an early version made the tables."""
-        tables = {table.name: table.columns.keys() for table in self.tables.metadata.tables.values()}
-        check_layout(connection, self.name, tables)
-        rows = connection.execute(select(*(self.tables.modalities.c[n] for n in ("modality", "table_name", "columns"))))
-        recorded = {
-            Modality(modality): (
-                table,
-                {name: ColumnMapping.model_validate(each) for name, each in (columns or {}).items()},
-            )
-            for modality, table, columns in rows
-        }
-        check_layout(connection, self.name, {table: FIXED_FEATURE_COLUMNS for table, _ in recorded.values()})
-        return recorded
+    def catalogue_in(self, rows: Iterable[Any]) -> Catalogue:
+        """The catalogue that consists of these rows."""
+        return catalogue_of(rows, self.tables, {modality: self.mapping.table(modality) for modality in MODALITIES})
 
     def vector_table(self, entry: VectorEntry) -> Table:
         """The table of a catalogue entry."""

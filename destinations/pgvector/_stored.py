@@ -38,6 +38,7 @@ from vectorferry.connector.plugin import (
     without_distrusted,
 )
 from vectorferry.destinations._postgres import (
+    SNAPSHOT,
     Row,
     count_rejected,
     driver_of,
@@ -105,16 +106,14 @@ _VECTOR_LOADERS: Final[Mapping[str, type[Loader]]] = {
 # Rows of many tables side by side, each in the order of its asset ids, from server-side cursors.
 
 
-# One snapshot for every table: a sync that commits meanwhile must not give an asset two halves of two versions.
-_SNAPSHOT: Final = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
 _ROWS_AT_ONCE: Final = 500
 
 
 @contextmanager
 def snapshot(schema: SyncSchema) -> Iterator[tuple[Connection, ExitStack]]:
-    """A transaction that sees one state of every table, and what closes the cursors that are opened in it."""
-    with schema.database.plain_transaction() as connection, ExitStack() as cursors:
-        connection.execute(_SNAPSHOT)
+    """A transaction that sees one state of every table, and what closes the cursors that are opened in it: a sync that
+    commits meanwhile must not give an asset two halves of two versions."""
+    with schema.database.plain_transaction(SNAPSHOT) as connection, ExitStack() as cursors:
         yield connection, cursors
 
 

@@ -9,20 +9,20 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from psycopg import sql
-from sqlalchemy import Connection
+from sqlalchemy import Connection, TextClause
 
 from vectorferry.connector.plugin import ColumnMapping, ConfigurationError
-from vectorferry.destinations._postgres import Driver, Step, columns_of, driver_of, fixed, joined, statement
+from vectorferry.destinations._postgres import Driver, Step, answers, columns_of, driver_of, fixed, joined, statement
 from vectorferry.destinations.pgvector._catalogue import Layer, VectorEntry
 from vectorferry.destinations.pgvector._functions import arguments, described, filled, template
 from vectorferry.destinations.pgvector._grants import (
     check_functions_alone,
     dependants_of_relation,
     function_grants,
-    functions_named,
     grants_on_new,
     reads_as_caller,
     relation_grants,
+    signatures,
     view_options,
     view_options_clause,
 )
@@ -45,14 +45,21 @@ def sql_type(kind: str) -> str:
     return "timestamp with time zone" if kind == "timestamptz" else kind
 
 
-def missing_layers(connection: Connection, schema: str, layers: Collection[Layer]) -> set[Layer]:
-    """Those of which somebody has dropped the view, the match type or the function."""
-    if not layers:
-        return set()
-    relations = columns_of(connection, schema, [name for each in layers for name in (each.view, each.match_type)])
-    names = [layer.function for layer in layers]
-    functions = functions_named(driver_of(connection), schema, names, arguments(_FUNCTION))
-    return {each for each in layers if not ({each.view, each.match_type} <= {*relations} and functions[each.function])}
+@dataclass(frozen=True, slots=True)
+class StoredLayers:
+    """What is there of layers: the columns of views and match types, by type, and which functions there are."""
+
+    columns: Mapping[str, Mapping[str, str]]
+    functions: Collection[str]
+
+    def has(self, layer: Layer) -> bool:
+        """Whether nobody has dropped its view, its match type or its function."""
+        return {layer.view, layer.match_type} <= self.columns.keys() and layer.function in self.functions
+
+
+def stored_signatures(schema: str, layers: Iterable[Layer]) -> TextClause:
+    """Asks for the search functions of these layers, as `signatures` does."""
+    return signatures(schema, [layer.function for layer in layers], arguments(_FUNCTION))
 
 
 def check_alone(driver: Driver, schema: str, layer: Layer) -> None:
@@ -88,13 +95,13 @@ def layer_steps(
     )
     yield from _view_steps(driver, schema, extension, shown, view, renamed, is_cleared=is_cleared, model=model)
     yield from _match_type_steps(schema, shown, match)
-    yield from _function_steps(driver, schema, extension, shown, _match_names(shown, match), model)
+    yield from _function_steps(connection, schema, extension, shown, _match_names(shown, match), model)
 
 
 def function_steps(connection: Connection, schema: str, extension: str, shown: Shown) -> Iterator[Step]:
     """What brings the search function of a layer alone to its routes; its columns are those that the row type has."""
     match = columns_of(connection, schema, (shown.layer.match_type,))[shown.layer.match_type]
-    yield from _function_steps(driver_of(connection), schema, extension, shown, [*match], None)
+    yield from _function_steps(connection, schema, extension, shown, [*match], None)
 
 
 def rename_statements(connection: Connection, schema: str, layer: Layer, names: Mapping[str, str]) -> Iterator[str]:
@@ -170,24 +177,25 @@ def _match_names(shown: Shown, stored: Mapping[str, str]) -> list[str]:
 
 
 def _function_steps(
-    driver: Driver, schema: str, extension: str, shown: Shown, match: Sequence[str], model: Layer | None
+    connection: Connection, schema: str, extension: str, shown: Shown, match: Sequence[str], model: Layer | None
 ) -> Iterator[str]:
-    stored = search_functions(driver, schema, shown.layer)
+    driver, stored = driver_of(connection), search_functions(connection, schema, shown.layer)
     stale = [signature for signature, is_current in stored.items() if not is_current]
     check_functions_alone(driver, schema, stale)
     yield from (statement("DROP FUNCTION {}", fixed(signature)) for signature in stale)
     target = sql.SQL("{}({})").format(sql.Identifier(schema, shown.layer.function), fixed(arguments(_FUNCTION)))
     comment = statement("COMMENT ON FUNCTION {} IS {}", target, sql.Literal(described(_FUNCTION)))
     yield f"{_create_function(schema, extension, shown, match)};\n{comment}"
-    likeness = stale if stored else [*search_functions(driver, schema, model)] if model else []
+    likeness = stale if stored else [*search_functions(connection, schema, model)] if model else []
     if likeness:
         yield from grants_on_new(driver, schema, "FUNCTION", target, function_grants(driver, likeness))
 
 
-def search_functions(driver: Driver, schema: str, layer: Layer) -> dict[str, bool]:
+def search_functions(connection: Connection, schema: str, layer: Layer) -> dict[str, bool]:
     """By signature, quoted for a statement, the search functions of a layer: whether it is one as this version makes
     them, and none that takes other arguments."""
-    return functions_named(driver, schema, [layer.function], arguments(_FUNCTION))[layer.function]
+    (rows,) = answers(connection, stored_signatures(schema, [layer]))
+    return {str(signature): bool(is_current) for _, signature, is_current in rows}
 
 
 # The join is by one column, of which the planner expects as many rows as there are; that the keys are the same as well

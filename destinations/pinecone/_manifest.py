@@ -8,7 +8,7 @@ leaves them in the journal: records that may or may not be there, with unknown c
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Container, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import asdict, dataclass
@@ -37,12 +37,14 @@ from vectorferry.connector.plugin import (
     sum_slices,
 )
 from vectorferry.destinations._postgres import (
+    READ_ONLY,
     Damage,
     Database,
     FeatureKey,
     PostgresAllowance,
     PostgresServer,
     PostgresShardBook,
+    Relations,
     Step,
     assets_in,
     check_encoding,
@@ -52,7 +54,7 @@ from vectorferry.destinations._postgres import (
     check_security,
     collection_lock,
     count_rejected,
-    damages,
+    damages_in,
     delete_assets,
     delete_rejected,
     end_shared_runs,
@@ -67,7 +69,6 @@ from vectorferry.destinations._postgres import (
     of_assets,
     printed,
     read_cursor,
-    read_only,
     read_origin,
     read_rejected,
     read_runs,
@@ -76,6 +77,7 @@ from vectorferry.destinations._postgres import (
     replace_rejected,
     run,
     steps_to_create,
+    stored_definitions,
     why_refused,
     write_cursor,
     write_origin,
@@ -190,8 +192,7 @@ class Manifest:
             check_encoding(connection, self._server.location)
             present._refusal = self._why_refused(connection)
             manifest = present if self._is_prepared(connection) else None
-            steps = self._missing_steps(connection, self._damages(connection))
-            return ManifestOutlook(manifest, printed(steps), present._refusal)
+            return ManifestOutlook(manifest, printed(self._missing_steps(*self._look_at(connection))), present._refusal)
 
     def prepare(self) -> None:
         """Make the schema and its tables. Writes nothing when none is missing; needs no pgvector."""
@@ -200,8 +201,8 @@ class Manifest:
             if why := self._why_refused(connection):
                 raise DestinationError(why)
             lock_ddl(connection, self._schema)
-            damaged = self._damages(connection)
-            run(connection, self._missing_steps(connection, damaged))
+            relations, damaged = self._look_at(connection)
+            run(connection, self._missing_steps(relations, damaged))
         for each in damaged:
             _log.warning("%s", each.note())
 
@@ -349,9 +350,8 @@ class Manifest:
             return known_assets(connection, self._tables.ledger, collection, asset_ids, *others)
 
     def asset_ids(self, collection: str) -> Iterator[str]:
-        """Every asset that has anything here, be it in the journal or the quarantine only; streamed."""
-        with self._transaction() as connection:
-            yield from recorded_asset_ids(connection, self._tables.naming_assets, collection)
+        """Every asset that has anything here, be it in the journal or the quarantine only; page by page."""
+        yield from recorded_asset_ids(self._transaction, self._tables.naming_assets, collection)
 
     def collections(self) -> Sequence[str]:
         """Every collection that has anything here, sorted; that of a manifest made anew may be in no ledger yet."""
@@ -550,16 +550,19 @@ class Manifest:
     def _why_refused(self, connection: Connection) -> str | None:
         return why_refused(connection, self._schema, self._tables.metadata.tables.values(), self._server.location)
 
-    def _damages(self, connection: Connection) -> list[Damage]:
-        return damages(connection, self._schema, self._tables.metadata.tables.values())
+    def _look_at(self, connection: Connection) -> tuple[Relations, list[Damage]]:
+        """What there is of the tables, and what somebody has taken away from them. Raises `ConfigurationError` for
+        tables of an early version."""
+        relations, layout = Relations(connection, self._schema), self._layout()
+        (definitions,) = relations.read(layout, stored_definitions(self._schema, layout))
+        relations.check_layout(layout)
+        return relations, damages_in(definitions, self._tables.metadata.tables.values())
 
-    def _missing_steps(self, connection: Connection | None, damaged: Sequence[Damage] = ()) -> list[Step]:
-        """What makes the tables that are not there yet, none of which is without a connection, and gives back to the
-        others what somebody has taken away. Raises `ConfigurationError` for tables of an early version."""
+    def _missing_steps(self, relations: Relations | None, damaged: Sequence[Damage] = ()) -> list[Step]:
+        """What makes the tables that are not there yet, none of which is without relations, and gives back to the
+        others what somebody has taken away."""
         tables, steps = self._tables, list[Step]()
-        if connection is not None:
-            self._check_layout(connection)
-        steps += steps_to_create(connection, self._schema, tables.metadata)
+        steps += steps_to_create(relations, self._schema, tables.metadata)
         if unread := [each.concerns(tables.ledger) for each in damaged if each.concerns_rows(tables.features)]:
             steps += [update(tables.ledger).where(*unread).values(fingerprint=""), delete(tables.cursors)]
         return [*steps, *(step for each in damaged for step in each.steps())]
@@ -568,8 +571,10 @@ class Manifest:
         check_owned(connection, self._schema, (table.name for table in self._tables.metadata.tables.values()))
 
     def _check_layout(self, connection: Connection) -> None:
-        tables = self._tables.metadata.tables.values()
-        check_layout(connection, self._schema, {table.name: table.columns.keys() for table in tables})
+        check_layout(connection, self._schema, self._layout())
+
+    def _layout(self) -> Mapping[str, Iterable[str]]:
+        return {table.name: table.columns.keys() for table in self._tables.metadata.tables.values()}
 
     def _kept_settings(self, connection: Connection, values: Mapping[str, str]) -> Mapping[str, str]:
         kept = {row.key: row.value for row in connection.execute(select(self._tables.settings))}
@@ -595,7 +600,6 @@ class Manifest:
     def _transaction(self) -> Iterator[Connection]:
         with self._server.translated():
             database = self._server.database
-            begin = database.plain_transaction
-            begun = read_only(begin) if self._read_only else begin()
+            begun = database.plain_transaction(READ_ONLY if self._read_only else None)
             with begun as connection, explained_by(self._refusal):
                 yield connection

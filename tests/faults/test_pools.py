@@ -14,7 +14,7 @@ from vectorferry import Summary, SyncSettings, parse_settings, run_sync
 from vectorferry.connector._engine import list_shards, run_join
 from vectorferry.connector.plugin import DestinationError
 from vectorferry.connector.sandbox import GeneratedCatalogue, Sandbox, SandboxSettings, running_sandbox
-from vectorferry.destinations._postgres import _session as _pooler
+from vectorferry.destinations._postgres import _database as _pooler
 
 from ..examples import family
 from ..pgbouncer import PoolMode, pgbouncer

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy.exc
 from sqlalchemy import text
 
-from vectorferry.destinations._postgres import Database, parse_url, read_only
+from vectorferry.destinations._postgres import READ_ONLY, Database, parse_url
 
 
 @pytest.mark.parametrize("write", ["CREATE TABLE looked (n int)", "CREATE SCHEMA looked", "DROP SCHEMA public"])
@@ -16,8 +16,8 @@ def test_postgres_refuses_every_write_of_one_who_looks(postgres_url: str, write:
     with closing(Database(parse_url(postgres_url))) as database:
         with (
             pytest.raises(sqlalchemy.exc.DBAPIError, match="read-only transaction"),
-            read_only(database.plain_transaction) as connection,
+            database.plain_transaction(READ_ONLY) as connection,
         ):
             connection.execute(text(write))
-        with read_only(database.plain_transaction) as connection:
+        with database.plain_transaction(READ_ONLY) as connection:
             assert connection.execute(text("SELECT 1")).scalar_one() == 1

@@ -1,0 +1,159 @@
+"""A Postgres that is far away: a proxy in front of it that counts the ways there and back, and makes them take time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import struct
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from functools import partial
+from threading import Thread
+from typing import Final
+
+from sqlalchemy.engine import make_url
+
+from .waiting import PATIENCE
+
+_PIECE: Final = 1 << 16
+_TLS: Final = (b"\x04\xd2\x16\x2f", b"\x04\xd2\x16\x30")
+"""What asks whether a connection may be encrypted; the answer is one letter."""
+_CONNECTS: Final = "(connects)"
+
+
+class FarPostgres:
+    """What went over the wire. A trip is one way there and back, for which the client waits: each answer after which
+    the server waits for the client again. That is one for each message, however many statements it has, and for each
+    pipeline; two for a COPY; and one for each step of making a connection."""
+
+    def __init__(self, socket: str, seconds: float) -> None:
+        self.port = 0
+        self.trips: list[str] = []
+        """What each of them was for: its statements, as they were sent."""
+        self._socket = socket
+        self._one_way = seconds / 2
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    async def serve(self, started: Callable[[], object]) -> None:
+        """Listen on loopback until cancelled."""
+        server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
+        started()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            server.close()
+            for writer in self._writers:
+                writer.transport.abort()
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        up_reader, up_writer = await asyncio.open_unix_connection(self._socket)
+        writers = {writer, up_writer}
+        self._writers |= writers
+        self.trips.append(_CONNECTS)  # TCP's own
+        await asyncio.sleep(2 * self._one_way)
+        wire = _Wire(self.trips)
+        with contextlib.suppress(ConnectionError):
+            await asyncio.gather(self._pass(reader, up_writer, wire.client), self._pass(up_reader, writer, wire.server))
+        self._writers -= writers
+
+    async def _pass(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, note: Callable[[bytes], None]
+    ) -> None:
+        """Whatever comes goes on when its time has come: a long way is no narrow one."""
+        under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+
+        async def arrive() -> None:
+            while True:
+                due, piece = await under_way.get()
+                await asyncio.sleep(due - loop.time())
+                if not piece:
+                    writer.close()
+                    return
+                writer.write(piece)
+                await writer.drain()
+
+        arriving = asyncio.create_task(arrive())
+        try:
+            while piece := await reader.read(_PIECE):
+                note(piece)
+                under_way.put_nowait((loop.time() + self._one_way, piece))
+        finally:
+            under_way.put_nowait((loop.time() + self._one_way, b""))
+            await arriving
+
+
+class _Wire:
+    """One connection, read along: https://www.postgresql.org/docs/current/protocol-message-formats.html."""
+
+    def __init__(self, trips: list[str]) -> None:
+        self._trips = trips
+        self._sent, self._answered = b"", b""
+        self._statements: list[str] = []
+        self._asked_for_tls = self._has_started = False
+
+    def client(self, piece: bytes) -> None:
+        """What the client sends."""
+        self._sent += piece
+        while not self._has_started and len(self._sent) >= 8:
+            size, code = struct.unpack(">I", self._sent[:4])[0], self._sent[4:8]
+            self._asked_for_tls, self._has_started = code in _TLS, code not in _TLS
+            self._statements.append(_CONNECTS)
+            self._sent = self._sent[size:]
+        for kind, content in self._messages("_sent") if self._has_started else ():
+            if kind == b"Q":
+                self._statements.append(content[:-1].decode(errors="replace"))
+            elif kind == b"P":
+                self._statements.append(content.split(b"\0", 2)[1].decode(errors="replace"))
+            elif kind == b"p":
+                self._statements.append(_CONNECTS)
+
+    def server(self, piece: bytes) -> None:
+        """What the server answers."""
+        self._answered += piece
+        if self._asked_for_tls:
+            self._asked_for_tls, self._answered = False, self._answered[1:]
+            self._count()
+        for kind, content in self._messages("_answered"):
+            # It is ready for the next query or for rows, or asks for a password; 12 is a farewell.
+            if kind in b"ZG" or (kind == b"R" and content[:4] not in (bytes(4), bytes((0, 0, 0, 12)))):
+                self._count()
+
+    def _count(self) -> None:
+        self._trips.append(";\n".join(self._statements))
+        self._statements = []
+
+    def _messages(self, name: str) -> Iterator[tuple[bytes, bytes]]:
+        """Those that are there whole."""
+        data: bytes = getattr(self, name)
+        while len(data) >= 5 and len(data) > (size := struct.unpack(">I", data[1:5])[0]):
+            yield data[:1], data[5 : size + 1]
+            data = data[size + 1 :]
+        setattr(self, name, data)
+
+
+@contextmanager
+def far_postgres(url: str, seconds: float = 0) -> Iterator[tuple[FarPostgres, str]]:
+    """The proxy, in a thread, and the address of the same database behind it: so many seconds there and back."""
+    address = make_url(url)
+    far = FarPostgres(f"{address.query['host']}/.s.PGSQL.{address.port or 5432}", seconds)
+    ready: Future[Callable[[], object]] = Future()
+    thread = Thread(target=asyncio.run, args=(_until_stopped(far, ready),), name="far", daemon=True)
+    thread.start()
+    stop = ready.result(PATIENCE)
+    behind = address.set(host="127.0.0.1", port=far.port, query={})
+    try:
+        yield far, behind.render_as_string(hide_password=False)
+    finally:
+        stop()
+        thread.join()
+
+
+async def _until_stopped(far: FarPostgres, ready: Future[Callable[[], object]]) -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    stop = partial(asyncio.get_running_loop().call_soon_threadsafe, task.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await far.serve(lambda: ready.set_result(stop))
