@@ -55,13 +55,9 @@ def together(driver: Driver) -> Iterator[None]:
     back. Nothing behind an error is executed. What a cursor has is known at the end of the block."""
     assert isinstance(driver, CancellableConnection)
     beginning = driver.take_beginning()
-    is_supported = (
-        psycopg.Pipeline.is_supported()
-    )  # not by a libpq before 14; psycopg's binary packages have a newer one
+    is_supported = psycopg.Pipeline.is_supported()  # not by a libpq before 14; psycopg's packages have a newer one
     if beginning and (not is_supported or driver.has_ended()):
-        driver.execute_first(
-            beginning
-        )  # which reads what a server says before it ends a connection; a pipeline does not
+        driver.execute_first(beginning)  # unlike a pipeline, it reads what a server says before it ends a connection
         beginning = None
     if not is_supported:
         yield
