@@ -64,7 +64,7 @@ def together(driver: Driver) -> Iterator[None]:
     if not is_supported:
         yield
         return
-    error: BaseException | None = None
+    error: psycopg.Error | None = None
     try:
         with driver.waiting_for(beginning) if beginning else nullcontext(), driver.pipeline():
             try:
@@ -75,12 +75,19 @@ def together(driver: Driver) -> Iterator[None]:
                     driver.end_with(beginning)
             except psycopg.Error as first:  # psycopg would go on to log what became of the others
                 error = first
-    except errors.PipelineAborted as aborted:
-        error = error or aborted.__context__ or aborted
-    except psycopg.Error as first:
-        error = error or first
+    except psycopg.Error as last:
+        error = error or _first(last)
+    finally:
+        if driver.pgconn.pipeline_status != PipelineStatus.OFF:
+            driver.close()  # it was lost in the middle, and nothing can be said to it any more
     if error is not None:
         raise (beginning and beginning.explained(error)) or error
+
+
+def _first(last: psycopg.Error) -> psycopg.Error:
+    """What the server has said, where psycopg tells what came of that."""
+    is_told = last.sqlstate is not None and not isinstance(last, errors.PipelineAborted)
+    return last.__context__ if isinstance(last.__context__, psycopg.Error) and not is_told else last
 
 
 class CancellableConnection(psycopg.Connection[tuple[Any, ...]]):
