@@ -48,6 +48,9 @@ _SAVEPOINT: Final = sql.SQL("SAVEPOINT lock")
 _RELEASE: Final = sql.SQL("RELEASE SAVEPOINT lock")
 _NO_SNAPSHOT: Final = sql.SQL("SHOW server_version")
 """Last, because it leaves no snapshot behind, as a query does: an index that is being built would wait for that."""
+_FRESH: Final = sql.SQL("SELECT pg_stat_clear_snapshot()")
+"""Otherwise a transaction goes on seeing the sessions of its first look, and whoever has connected since is passed over:
+https://www.postgresql.org/docs/current/monitoring-stats.html, "Viewing Statistics"."""
 _SAY: Final = "SELECT pg_try_advisory_xact_lock({})"
 _LOOK: Final = """
 WITH RECURSIVE said AS (
@@ -176,18 +179,22 @@ def _say(
 ) -> list[Any]:
     """Say all of it, and then look what others say of a place."""
     to_say = [_statement_to_say(*each) for each in sayings]
-    to_look = [] if look is None else [sql.SQL(_LOOK).format(sql.Literal(_LOW_BITS), sql.Literal(_place_number(look)))]
+    to_look = [] if look is None else [_FRESH, _statement_to_look(look)]
     answers = _answers(driver, *before, *to_say, *to_look, *after)[len(before) :]
     unsaid = [each for each, ((is_said,),) in zip(sayings, answers, strict=False) if not is_said]
     if unsaid:
         return _say(driver, *unsaid, look=look, after=after)
-    return answers[len(sayings)] if to_look else []
+    return answers[len(sayings) + 1] if to_look else []
 
 
 def _statement_to_say(place: Sequence[str], state: _State) -> sql.Composed:
     """Under a key of our own. It answers no where somebody has that by chance, or by guessing: then another one."""
     key = _place_number(place) << _LOW_BITS | secrets.randbits(_RANDOM_BITS) << _STATE_BITS | state
     return sql.SQL(_SAY).format(sql.Literal(key))
+
+
+def _statement_to_look(place: Sequence[str]) -> sql.Composed:
+    return sql.SQL(_LOOK).format(sql.Literal(_LOW_BITS), sql.Literal(_place_number(place)))
 
 
 def _answers(driver: Driver, *statements: sql.SQL | sql.Composed) -> list[list[Any]]:

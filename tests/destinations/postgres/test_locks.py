@@ -50,6 +50,16 @@ def test_who_waits_is_never_inside_with_another(postgres_url: str, schema: str) 
         list(pool.map(take, range(CONTENDERS)))
 
 
+def test_who_waits_sees_those_who_came_later(postgres_url: str, schema: str) -> None:
+    """A new process, which takes the lock from the one that was waited for."""
+    with closing(Database(parse_url(postgres_url))) as waiting, waiting.plain_transaction() as waiter:
+        for _ in range(2):
+            with closing(Database(parse_url(postgres_url))) as database, database.plain_transaction() as holder:
+                assert try_lock(holder, schema)
+                assert not try_lock(waiter, schema)
+        assert try_lock(waiter, schema)
+
+
 def test_every_wait_ends_and_names_who_was_waited_for(
     postgres_url: str, schema: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
