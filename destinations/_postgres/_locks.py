@@ -49,7 +49,7 @@ _RELEASE: Final = sql.SQL("RELEASE SAVEPOINT lock")
 _NO_SNAPSHOT: Final = sql.SQL("SHOW server_version")
 """Last, because it leaves no snapshot behind, as a query does: an index that is being built would wait for that."""
 _FRESH: Final = sql.SQL("SELECT pg_stat_clear_snapshot()")
-"""Otherwise a transaction goes on seeing the sessions of its first look, and whoever has connected since is passed over:
+"""Otherwise a transaction goes on seeing the sessions of its first look, and passes over whoever has connected since:
 https://www.postgresql.org/docs/current/monitoring-stats.html, "Viewing Statistics"."""
 _SAY: Final = "SELECT pg_try_advisory_xact_lock({})"
 _LOOK: Final = """
