@@ -28,7 +28,7 @@ from psycopg.rows import namedtuple_row
 from sqlalchemy import Connection
 
 from vectorferry.connector.plugin import LockedError, canonical_json, pause
-from vectorferry.destinations._postgres._blockers import described
+from vectorferry.destinations._postgres._blockers import SEE_ANEW, described
 from vectorferry.destinations._postgres._database import Database, Driver, driver_of, together
 
 _PAUSE: Final = 0.05
@@ -48,9 +48,6 @@ _SAVEPOINT: Final = sql.SQL("SAVEPOINT lock")
 _RELEASE: Final = sql.SQL("RELEASE SAVEPOINT lock")
 _NO_SNAPSHOT: Final = sql.SQL("SHOW server_version")
 """Last, because it leaves no snapshot behind, as a query does: an index that is being built would wait for that."""
-_FRESH: Final = sql.SQL("SELECT pg_stat_clear_snapshot()")
-"""Otherwise a transaction goes on seeing the sessions of its first look, and passes over whoever has connected since:
-https://www.postgresql.org/docs/current/monitoring-stats.html, "Viewing Statistics"."""
 _SAY: Final = "SELECT pg_try_advisory_xact_lock({})"
 _LOOK: Final = """
 WITH RECURSIVE said AS (
@@ -179,7 +176,7 @@ def _say(
 ) -> list[Any]:
     """Say all of it, and then look what others say of a place."""
     to_say = [_statement_to_say(*each) for each in sayings]
-    to_look = [] if look is None else [_FRESH, _statement_to_look(look)]
+    to_look = [] if look is None else [SEE_ANEW, _statement_to_look(look)]
     answers = _answers(driver, *before, *to_say, *to_look, *after)[len(before) :]
     unsaid = [each for each, ((is_said,),) in zip(sayings, answers, strict=False) if not is_said]
     if unsaid:
