@@ -176,7 +176,7 @@ def _say(
 ) -> list[Any]:
     """Say all of it, and then look what others say of a place."""
     to_say = [_statement_to_say(*each) for each in sayings]
-    to_look = [] if look is None else [SEE_ANEW, _statement_to_look(look)]
+    to_look: list[sql.SQL | sql.Composed] = [] if look is None else [SEE_ANEW, _statement_to_look(look)]
     answers = _answers(driver, *before, *to_say, *to_look, *after)[len(before) :]
     unsaid = [each for each, ((is_said,),) in zip(sayings, answers, strict=False) if not is_said]
     if unsaid:
