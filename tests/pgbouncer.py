@@ -21,11 +21,13 @@ from .waiting import wait_until
 
 __all__ = ["PoolMode", "pgbouncer"]
 
-PoolMode = Literal["transaction", "session"]
+PoolMode = Literal["transaction", "session", "statement"]
 
 
 @contextmanager
-def pgbouncer(url: str, directory: Path, size: int, mode: PoolMode = "transaction") -> Iterator[str]:
+def pgbouncer(
+    url: str, directory: Path, size: int, mode: PoolMode = "transaction", *, query_wait_timeout: int = 120
+) -> Iterator[str]:
     """The address of a pool with so many connections to a Postgres that is reached through a socket. Skips where there
     is no PgBouncer."""
     program = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
@@ -39,6 +41,7 @@ def pgbouncer(url: str, directory: Path, size: int, mode: PoolMode = "transactio
         "[pgbouncer]\n"
         f"listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = any\n"
         f"pool_mode = {mode}\ndefault_pool_size = {size}\n"
+        f"query_wait_timeout = {query_wait_timeout}\n"
     )
     owner = Path(str(server.query["host"])).stat()
     account = Account(owner.st_uid, owner.st_gid) if os.geteuid() == 0 else Account()

@@ -6,7 +6,12 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 import psycopg.errors
+from psycopg import sql
 from sqlalchemy import Connection, text
+
+SEE_ANEW: Final = sql.SQL("SELECT pg_stat_clear_snapshot()")
+"""Otherwise a transaction goes on seeing the sessions of its first look, and passes over whoever has connected since:
+https://www.postgresql.org/docs/current/monitoring-stats.html, "Viewing Statistics"."""
 
 # Which lock was waited for, a server does not tell once the wait is over. Whoever has one on what is ours may have been
 # it; autovacuum never is, because it gives way.
@@ -29,6 +34,7 @@ def is_lock_timeout(error: BaseException) -> bool:
 
 def lock_holders(connection: Connection) -> str:
     """Whose transactions have a lock on something of ours now: the three that began first, in words."""
+    connection.exec_driver_sql(SEE_ANEW.as_string())
     return described_all(connection.execute(_HOLDERS))
 
 

@@ -238,17 +238,18 @@ def recorded_asset_ids(
 ) -> Iterator[str]:
     """Every asset of a collection that one of these tables names, in the order of the ids, page by page: each in a
     transaction of its own that `begin` begins, so that none lasts while somebody works on what was read."""
-    after, is_more = "", True
+    after: str | None = None  # the quarantine may name an asset whose id is empty
+    is_more = True
     while is_more:
         named = (select(table.c.asset_id).where(table.c.collection == collection) for table in tables)
-        some = (each.where(each.selected_columns.asset_id > after) for each in named)
+        some = (each.where(each.selected_columns.asset_id > after) if after is not None else each for each in named)
         every = union(*(each.order_by(each.selected_columns.asset_id).limit(_IDS_AT_ONCE) for each in some)).subquery()
         with begin() as connection:
             page = select(every.c.asset_id).order_by(every.c.asset_id).limit(_IDS_AT_ONCE)
             ids = list(connection.execute(page).scalars())
         yield from ids
         is_more = len(ids) == _IDS_AT_ONCE
-        after = ids[-1] if ids else ""
+        after = ids[-1] if ids else None
 
 
 def recorded_collections(connection: Connection, tables: Sequence[Table]) -> list[str]:

@@ -55,30 +55,39 @@ def together(driver: Driver) -> Iterator[None]:
     back. Nothing behind an error is executed. What a cursor has is known at the end of the block."""
     assert isinstance(driver, CancellableConnection)
     beginning = driver.take_beginning()
-    is_supported = psycopg.Pipeline.is_supported()  # not by a libpq before 14; psycopg's packages have a newer one
-    if beginning and (not is_supported or driver.has_ended()):
-        driver.execute_first(beginning)  # unlike a pipeline, it reads what a server says before it ends a connection
+    # Not by a libpq before 14; psycopg's binary packages have a newer one.
+    is_supported = psycopg.Pipeline.is_supported()
+    if driver.has_ended() or (beginning and not is_supported):
+        # Which reads what a server says before it ends a connection; a pipeline does not.
+        driver.execute_first(beginning or Beginning(driver, (), "", 0))
         beginning = None
     if not is_supported:
         yield
         return
-    error: BaseException | None = None
+    error: psycopg.Error | None = None
     try:
         with driver.waiting_for(beginning) if beginning else nullcontext(), driver.pipeline():
             try:
                 if beginning:
                     beginning.send()
                 yield
-                if beginning and beginning.is_whole:
-                    beginning.send_end()
+                if beginning:
+                    driver.end_with(beginning)
             except psycopg.Error as first:  # psycopg would go on to log what became of the others
                 error = first
-    except errors.PipelineAborted as aborted:
-        error = error or aborted.__context__ or aborted
-    except psycopg.Error as first:
-        error = error or first
+    except psycopg.Error as last:
+        error = error or _first(last)
+    finally:
+        if driver.pgconn.pipeline_status != PipelineStatus.OFF:
+            driver.close()  # it was lost in the middle, and nothing can be said to it any more
     if error is not None:
-        raise error
+        raise (beginning and beginning.explained(error)) or error
+
+
+def _first(last: psycopg.Error) -> psycopg.Error:
+    """What the server has said, where psycopg tells what came of that."""
+    is_told = last.sqlstate is not None and not isinstance(last, errors.PipelineAborted)
+    return last.__context__ if isinstance(last.__context__, psycopg.Error) and not is_told else last
 
 
 class CancellableConnection(psycopg.Connection[tuple[Any, ...]]):
@@ -114,9 +123,13 @@ class CancellableConnection(psycopg.Connection[tuple[Any, ...]]):
         if self._is_over:
             raise RuntimeError("a transaction that was to be one message was to get another one")
         beginning, self._beginning = self._beginning, None
-        if beginning is not None:
-            self._is_over = beginning.is_whole
         return beginning
+
+    def end_with(self, beginning: Beginning) -> None:
+        """Send, in the same pipeline, what ends a transaction that is whole."""
+        if beginning.is_whole:
+            beginning.send_end()
+            self._is_over = True
 
     def execute_first(self, beginning: Beginning) -> None:
         """Execute statements whose answers nobody needs, at once and in one message."""
@@ -144,14 +157,21 @@ class CancellableConnection(psycopg.Connection[tuple[Any, ...]]):
         self._beginning = None
 
     def rollback(self) -> None:
-        """Of a transaction without a statement there is nothing to roll back."""
+        """Of a transaction without a statement there is nothing to roll back, nor of one that was lost with its
+        connection: what the server said as it ended that is not to be hidden by another error."""
         self._is_over = False
-        if self._beginning is None:
-            super().rollback()
+        if self._beginning is None and not self.closed:
+            try:
+                super().rollback()
+            except psycopg.OperationalError:
+                if not self.closed:
+                    raise
         self._beginning = None
 
     def has_ended(self) -> bool:
         """Whether the server has closed it, or said something in the meantime, as before it does that."""
+        if self.closed:
+            return True
         with selectors.DefaultSelector() as selector:
             selector.register(self.pgconn.socket, selectors.EVENT_READ)
             return bool(selector.select(0))
@@ -263,10 +283,26 @@ class Beginning:
         """Queue what ends a transaction of one statement."""
         psycopg.Cursor(self._driver).execute("COMMIT")
 
+    @property
+    def is_answered(self) -> bool:
+        """Whether somebody has answered the first of them."""
+        return self._first is not None and self._first.pgresult is not None
+
+    def explained(self, error: BaseException) -> psycopg.Error | None:
+        """What stands for an error, where a connection was closed before anything of it was answered. What a pool says
+        as it does that is lost in a pipeline."""
+        waited = time.monotonic() - self._began
+        if self.is_answered or waited < _TOLD_AFTER or not self._driver.closed:
+            return None
+        said = f"nothing was answered for {waited:.0f} s, and then the connection was closed (query_wait_timeout?)"
+        explained = psycopg.OperationalError(said)
+        explained.__cause__ = error
+        return explained
+
     def look(self) -> None:
         """Tell that nothing has answered yet, if that is so."""
         waited = time.monotonic() - self._began
-        if self._first is not None and self._first.pgresult is not None:
+        if self.is_answered:
             return
         if self._others and waited >= _PATIENCE:
             self._driver.close()
@@ -397,7 +433,7 @@ class Database:
                 _cancellable(connection).execute_first(self._beginning(connection, statements))
                 yield connection
             finally:
-                if not connection.invalidated:
+                if not connection.invalidated and not driver_of(connection).closed:
                     facts = facts_of(connection)
                     connection.exec_driver_sql(reset_statement(facts, self._options, settings))
 

@@ -55,6 +55,8 @@ _PASSING: Final = "the database system is "
 _CONNECTION_FIXES: Final = {
     _PASSING: "Wait until it takes connections, and run again.",
     "query_wait_timeout": f"The pool in between had no connection to give in time. {NEEDED}",
+    "server closed the connection": "Check that the server runs: its log, or that of a pool in between, says why. A "
+    "pool has to leave a connection with us for a whole transaction (PgBouncer: pool_mode = transaction, or session).",
     "max_client_conn": "The pool in between takes no more clients: raise PgBouncer's max_client_conn.",
     "unsupported startup parameter": "The pool in between does not take a parameter of the `url`. Leave it out, or "
     "name it in PgBouncer's ignore_startup_parameters.",
@@ -124,8 +126,11 @@ def translate(
     state, words = getattr(cause, "sqlstate", None), clean(_words(cause))
     if (state or "").startswith("57P") and _has_no_room(said := last_words()):
         return DestinationError(f"{_named(location)}: {said}\n{_DISK_FULL}")
-    if state in _RETRYABLE_STATES or (state or "").startswith("08"):
+    if state in _RETRYABLE_STATES:
         return RetryableError(f"{_named(location)}: {words}")
+    if (state or "").startswith("08"):
+        fix = _connection_fix(words)
+        return RetryableError(f"{_named(location)}: {words}" + (f"\n{fix}" if fix else ""))
     if state is None and isinstance(cause, psycopg.OperationalError):
         return _no_connection(location, words, answered, last_words())
     fix = _DISK_FULL if _has_no_room(words) else _FIXES.get(state or "")
@@ -135,10 +140,13 @@ def translate(
 def _no_connection(location: str, words: str, answered: bool, last_words: str) -> VectorferryError:
     if why := next((said for said in (words, last_words) if _has_no_room(said)), None):
         return DestinationError(f"{_named(location)}: {why}\n{_DISK_FULL}")
-    fix = next((fix for part, fix in _CONNECTION_FIXES.items() if part in words), _UNREACHABLE)
-    message = f"cannot connect to {_named(location)}: {words}\n{fix}"
+    message = f"cannot connect to {_named(location)}: {words}\n{_connection_fix(words) or _UNREACHABLE}"
     is_passing = answered or _PASSING in words
     return RetryableError(message, after=_SECONDS_TO_RESTART) if is_passing else DestinationError(message)
+
+
+def _connection_fix(words: str) -> str | None:
+    return next((fix for part, fix in _CONNECTION_FIXES.items() if part in words), None)
 
 
 def _has_no_room(words: str) -> bool:

@@ -28,7 +28,7 @@ from psycopg.rows import namedtuple_row
 from sqlalchemy import Connection
 
 from vectorferry.connector.plugin import LockedError, canonical_json, pause
-from vectorferry.destinations._postgres._blockers import described
+from vectorferry.destinations._postgres._blockers import SEE_ANEW, described
 from vectorferry.destinations._postgres._database import Database, Driver, driver_of, together
 
 _PAUSE: Final = 0.05
@@ -176,18 +176,22 @@ def _say(
 ) -> list[Any]:
     """Say all of it, and then look what others say of a place."""
     to_say = [_statement_to_say(*each) for each in sayings]
-    to_look = [] if look is None else [sql.SQL(_LOOK).format(sql.Literal(_LOW_BITS), sql.Literal(_place_number(look)))]
+    to_look: list[sql.SQL | sql.Composed] = [] if look is None else [SEE_ANEW, _statement_to_look(look)]
     answers = _answers(driver, *before, *to_say, *to_look, *after)[len(before) :]
     unsaid = [each for each, ((is_said,),) in zip(sayings, answers, strict=False) if not is_said]
     if unsaid:
         return _say(driver, *unsaid, look=look, after=after)
-    return answers[len(sayings)] if to_look else []
+    return answers[len(sayings) + 1] if to_look else []
 
 
 def _statement_to_say(place: Sequence[str], state: _State) -> sql.Composed:
     """Under a key of our own. It answers no where somebody has that by chance, or by guessing: then another one."""
     key = _place_number(place) << _LOW_BITS | secrets.randbits(_RANDOM_BITS) << _STATE_BITS | state
     return sql.SQL(_SAY).format(sql.Literal(key))
+
+
+def _statement_to_look(place: Sequence[str]) -> sql.Composed:
+    return sql.SQL(_LOOK).format(sql.Literal(_LOW_BITS), sql.Literal(_place_number(place)))
 
 
 def _answers(driver: Driver, *statements: sql.SQL | sql.Composed) -> list[list[Any]]:

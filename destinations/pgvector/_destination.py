@@ -396,14 +396,17 @@ class PgvectorDestination(Destination):
     def _read_books(self, schema: SyncSchema, collection: str) -> _Books:
         """With the catalogue: another sync may have met new named vectors while this one waited."""
         tables = schema.tables
-        shared, cursors, origins, collections = schema.catch_up(
+        asked = (
             tables.sharing.is_shared(collection),
             cursor_of(tables.cursors, collection),
             origin_of(tables.origins, collection),
             collections_of([tables.ledger, tables.quarantine]),
         )
-        if shared[0][0]:
+        (is_shared,), *read = schema.catch_up(*asked)
+        if is_shared[0]:
             end_shared_runs(schema.database.transaction, tables.sharing, collection)
+            _, *read = schema.catch_up(*asked)  # until then, its workers have gone on
+        cursors, origins, collections = read
         return _Books(cursor_in(cursors), origin_in(origins), sorted(str(name) for (name,) in collections))
 
     def shard_book(self) -> PostgresShardBook:

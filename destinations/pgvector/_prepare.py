@@ -13,8 +13,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
 from psycopg import sql
+from psycopg.errors import UndefinedTable
 from sqlalchemy import ColumnElement, Connection, Table, delete, or_, text, true, update
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import ProgrammingError
 
 from vectorferry.connector.plugin import (
     MODALITIES,
@@ -150,7 +152,7 @@ def _is_prepared(schema: SyncSchema, relations: Relations) -> bool:
     schema has changed nothing yet. What is not as it should be is looked at again."""
     try:
         prepared = preparation(relations, schema)
-    except ConfigurationError:
+    except (ConfigurationError, UndefinedTable, ProgrammingError):  # the last two of what goes while it is looked at
         return False
     return not prepared.steps and not prepared.foreign
 

@@ -23,6 +23,7 @@ from vectorferry.connector.plugin import (
     SchemaMapping,
 )
 from vectorferry.connector.testing import MemoryDestination
+from vectorferry.destinations._postgres import _books
 
 from ..builders import asset, batch, feature
 from ..examples import examples, family
@@ -102,6 +103,26 @@ def test_dropping_drops_the_records_of_these_assets_and_nothing_else(holder: Des
     assert told(holder) == [("ads", refused("c", "f")), ("films", refused("a", "f"))]
     assert set(holder.known("ads", ["a", "b", "c"])) == {"a", "b", "c"}
     assert sorted(holder.asset_ids("ads")) == ["a", "b", "c"]
+
+
+def test_whatever_changes_meanwhile_each_asset_that_stays_is_listed_once(
+    holder: Destination, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That of the empty id too, which is in the quarantine for its id. Whoever prunes would delete, or keep, the
+    others."""
+    monkeypatch.setattr(_books, "_IDS_AT_ONCE", 2)
+    nameless = Rejected("", Reason.BAD_ID, "it is empty")
+    holder.apply(batch(*(asset(name, feature("g")) for name in "bdfhj"), rejected=[nameless]))
+    listed = []
+    for place, asset_id in enumerate(holder.asset_ids("ads")):
+        listed.append(asset_id)
+        if place == 0:
+            holder.remove("ads", ["d"])
+            holder.apply(batch(*(asset(name, feature("g")) for name in "aci")))
+    assert [each for each in sorted(listed) if each not in "acdi" or not each] == ["", "b", "f", "h", "j"]
+    assert len({*listed}) == len(listed)
+    holder.remove("ads", [""])
+    assert "" not in holder.asset_ids("ads")
 
 
 def test_one_reason_alone_can_be_dropped(holder: Destination) -> None:

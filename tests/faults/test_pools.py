@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
 import psycopg
 import pytest
+from sqlalchemy import text
 
 from vectorferry import Summary, SyncSettings, parse_settings, run_sync
 from vectorferry.connector._engine import list_shards, run_join
-from vectorferry.connector.plugin import DestinationError
+from vectorferry.connector.plugin import DestinationError, SchemaMapping, VectorferryError
 from vectorferry.connector.sandbox import GeneratedCatalogue, Sandbox, SandboxSettings, running_sandbox
+from vectorferry.destinations import PgvectorDestination
+from vectorferry.destinations._postgres import Database, answers, parse_url
 from vectorferry.destinations._postgres import _database as _pooler
+from vectorferry.destinations._postgres._errors import translated
 
 from ..examples import family
 from ..pgbouncer import PoolMode, pgbouncer
@@ -139,3 +144,33 @@ def test_a_pool_that_others_have_is_waited_for(
         with caplog.filtering(give_back), caplog.at_level(logging.WARNING):  # type: ignore[arg-type]
             assert sync(sandbox, schema, url, "pgvector").exit_code == 0
         assert others == []
+
+
+@pytest.mark.usefixtures("impatient")
+def test_what_a_pool_says_as_it_gives_up_is_not_lost(postgres_url: str, passable_path: Path) -> None:
+    """It ends the connection, and what it says of that comes in the middle of a pipeline."""
+    with (
+        pgbouncer(postgres_url, passable_path, 1, query_wait_timeout=1) as url,
+        closing(Database(parse_url(url))) as database,
+    ):
+        with database.plain_transaction() as connection:
+            connection.execute(text("SELECT 1"))
+        with psycopg.connect(url) as other:
+            other.execute("SELECT 1")
+            for is_whole in (False, True):
+                with (
+                    pytest.raises(VectorferryError, match="The pool in between had no connection to give in time"),
+                    translated("here"),
+                    database.plain_transaction(is_whole=is_whole) as connection,
+                ):
+                    answers(connection, text("SELECT 1"))
+
+
+@pytest.mark.long
+def test_a_pool_that_hands_out_statements_is_told_apart(postgres_url: str, passable_path: Path, schema: str) -> None:
+    with (
+        pgbouncer(postgres_url, passable_path, 2, "statement") as url,
+        closing(PgvectorDestination(schema, url)) as destination,
+        pytest.raises(VectorferryError, match="PgBouncer: pool_mode = transaction, or session"),
+    ):
+        destination.prepare(SchemaMapping())

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
+from random import Random
 
 import psycopg
 import pytest
@@ -141,6 +145,42 @@ def test_a_connection_that_ends_in_mid_work_is_retryable(postgres_url: str, sche
             work()
     assert destination.known("ads", ["a"]) == {}
     destination.close()
+
+
+@pytest.mark.long
+def test_connections_that_end_at_any_moment_are_retryable(postgres_url: str, schema: str) -> None:
+    """In the middle of a pipeline too, which cannot be left then."""
+    end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE starts_with(application_name, %s)"
+    options = "&" if "?" in postgres_url else "?"
+    url = f"{postgres_url}{options}application_name={schema}"
+    with closing(PgvectorDestination(schema, url)) as destination, psycopg.connect(postgres_url) as admin:
+        admin.autocommit = True
+        destination.prepare(SchemaMapping())
+        ended, is_over = 0, threading.Event()
+
+        def end_them() -> None:
+            nonlocal ended
+            moments = Random(1)
+            while ended < 1_000 and not is_over.wait(moments.random() / 30):
+                ended += len(admin.execute(end, [schema]).fetchall())
+            is_over.set()
+
+        words = set()
+        with ThreadPoolExecutor() as pool:
+            ending = pool.submit(end_them)
+            try:
+                while not is_over.is_set():
+                    try:
+                        with destination.lock("ads"):
+                            destination.known("ads", ["a"])
+                    except RetryableError as error:
+                        words.add(str(error))
+            finally:
+                is_over.set()
+            ending.result()
+        assert words
+        assert [each for each in words if "cannot exit pipeline mode" in each] == []
+        assert destination.known("ads", ["a"]) == {}
 
 
 @pytest.mark.parametrize("given", [f"mysql://ada:{SECRET}@host/db", "${DATABASE_URL}"])

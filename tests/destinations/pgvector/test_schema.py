@@ -24,6 +24,7 @@ from vectorferry.destinations import PgvectorDestination
 from ...builders import asset, batch, dense, feature
 from ...examples import family
 from ...urls import as_user, in_database
+from ...waiting import wait_until
 from .conftest import Prepared
 
 Sql = psycopg.Connection[Any]
@@ -136,6 +137,21 @@ def test_preparing_twice_changes_nothing(prepared: Prepared, schema: str, sql: S
     prepared({}).close()
     after = sql.execute("SELECT oid, xmin FROM pg_class WHERE relnamespace = %s::regnamespace", [schema]).fetchall()
     assert after == before
+
+
+def test_what_is_dropped_while_it_is_looked_at_is_made_again(
+    prepared: Prepared, postgres_url: str, schema: str, sql: Sql
+) -> None:
+    prepared({}).close()
+    waiting = "SELECT FROM pg_locks WHERE NOT granted AND relation = '_sync_modalities'::regclass"
+    with psycopg.connect(postgres_url) as other, ThreadPoolExecutor() as pool:
+        other.execute(f"LOCK TABLE {schema}._sync_modalities".encode())
+        preparing = pool.submit(prepared, {})
+        wait_until(lambda: sql.execute(waiting).fetchall())
+        other.execute(f"DROP SCHEMA {schema} CASCADE".encode())
+        other.commit()
+        destination = preparing.result()
+    assert destination.apply(batch(asset("a", feature("f1")))).assets.inserted == 1
 
 
 def test_a_schema_that_was_renamed_is_searched_under_its_new_name(

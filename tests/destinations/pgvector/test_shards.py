@@ -12,11 +12,12 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.engine import Connection as Transaction
 
-from tests.builders import asset, batch
+from tests.builders import asset, batch, feature
 from tests.waiting import wait_until
-from vectorferry.connector.plugin import Listing, Shard, ShardBook, SharedRun, TakenOverError
+from vectorferry.connector.plugin import Listing, SchemaMapping, Shard, ShardBook, SharedRun, TakenOverError
 from vectorferry.destinations import PgvectorDestination
-from vectorferry.destinations._postgres import fenced
+from vectorferry.destinations._postgres import end_shared_runs, fenced
+from vectorferry.destinations.pgvector import _destination
 
 Connection = psycopg.Connection[Any]
 
@@ -102,6 +103,31 @@ def test_nothing_is_taken_over_between_the_last_look_and_the_commit(
     with fenced(slow_to_commit, schema.tables.sharing, late):
         pass
     assert claimed(elsewhere, "two").previous == "one"
+
+
+def test_what_workers_wrote_until_their_run_was_ended_is_known(
+    destination: PgvectorDestination,
+    shared: Callable[[float], ShardBook],
+    postgres_url: str,
+    schema: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A table of a new named vector too, which whoever has the lock would otherwise neither compare nor clear."""
+    book = shared(LONG)
+    late = replace(batch(asset("a", feature("f"))), fences=(claimed(book, "one").fence,))
+    with closing(PgvectorDestination(schema, postgres_url)) as worker:
+        worker.prepare(SchemaMapping())
+
+        def end(*args: Any) -> None:
+            worker.apply(late)
+            end_shared_runs(*args)
+
+        monkeypatch.setattr(_destination, "end_shared_runs", end)
+        with destination.lock("ads"):
+            assert len(destination.vector_kinds()) == 1
+            assert destination.stored_collections() == ["ads"]
+        with pytest.raises(TakenOverError):
+            worker.apply(late)
 
 
 def test_a_lease_from_before_the_clock_was_set_back_keeps_nobody_waiting(

@@ -6,10 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from threading import Barrier, Lock
 
+import psycopg
 import pytest
 
 from vectorferry.connector.plugin import LockedError
-from vectorferry.destinations._postgres import Database, _locks, lock, parse_url, try_lock
+from vectorferry.destinations._postgres import Database, _locks, lock, parse_url, run, try_lock
 
 from ...waiting import PATIENCE
 
@@ -50,6 +51,16 @@ def test_who_waits_is_never_inside_with_another(postgres_url: str, schema: str) 
         list(pool.map(take, range(CONTENDERS)))
 
 
+def test_who_waits_sees_those_who_came_later(postgres_url: str, schema: str) -> None:
+    """A new process, which takes the lock from the one that was waited for."""
+    with closing(Database(parse_url(postgres_url))) as waiting, waiting.plain_transaction() as waiter:
+        for _ in range(2):
+            with closing(Database(parse_url(postgres_url))) as database, database.plain_transaction() as holder:
+                assert try_lock(holder, schema)
+                assert not try_lock(waiter, schema)
+        assert try_lock(waiter, schema)
+
+
 def test_every_wait_ends_and_names_who_was_waited_for(
     postgres_url: str, schema: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -63,6 +74,22 @@ def test_every_wait_ends_and_names_who_was_waited_for(
         pid = holder.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
         with pytest.raises(LockedError, match=f"role .+, process {pid} of the server"):
             lock(connection, "ddl", schema)
+
+
+def test_who_came_later_is_named_too(postgres_url: str, schema: str) -> None:
+    with (
+        closing(Database(parse_url(postgres_url))) as database,
+        psycopg.connect(postgres_url, autocommit=True) as admin,
+        database.plain_transaction() as other,
+        database.plain_transaction() as connection,
+    ):
+        admin.execute(f"CREATE SCHEMA {schema}; CREATE TABLE {schema}.locked ()".encode())
+        lock(other, schema)
+        assert not try_lock(connection, schema)
+        with psycopg.connect(postgres_url) as holder:
+            holder.execute(f"LOCK TABLE {schema}.locked".encode())
+            with pytest.raises(LockedError, match=f"process {holder.info.backend_pid} of the server"):
+                run(connection, [f"DROP TABLE {schema}.locked"], patience=0)
 
 
 def test_a_lock_gives_its_transaction_no_number(postgres_url: str, schema: str) -> None:

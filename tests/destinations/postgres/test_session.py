@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 
 import psycopg
 import pytest
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
 
-from vectorferry.destinations._postgres import Database, driver_of, parse_url
+from vectorferry.destinations._postgres import Database, answers, driver_of, parse_url
 from vectorferry.destinations._postgres._session import overridden
 
 from ...urls import as_user
@@ -102,3 +105,45 @@ def test_a_connection_that_ended_meanwhile_is_replaced(postgres_url: str) -> Non
         admin.execute("SELECT pg_terminate_backend(%s, 5000)", [process])
         with database.plain_transaction() as connection:
             assert driver_of(connection).info.backend_pid != process
+
+
+@pytest.mark.parametrize("is_whole", [False, True])
+def test_a_libpq_without_pipelines_sends_one_message_after_the_other(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch, is_whole: bool
+) -> None:
+    monkeypatch.setattr(psycopg.Pipeline, "is_supported", lambda: False)
+    with closing(Database(parse_url(postgres_url))) as database:
+        for _ in range(2):
+            with database.plain_transaction(is_whole=is_whole) as connection:
+                assert answers(connection, text("SELECT 1"), text("SELECT 2")) == [[(1,)], [(2,)]]
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda connection: answers(connection, text("SELECT 2")),
+        lambda connection: connection.execute(text("SELECT 2")),
+        lambda connection: driver_of(connection).execute("SELECT 2"),
+    ],
+    ids=["together", "statement", "driver"],
+)
+def test_what_a_server_says_as_it_ends_a_connection_is_told(
+    postgres_url: str, work: Callable[[Connection], object], caplog: pytest.LogCaptureFixture
+) -> None:
+    """And not that the transaction cannot be rolled back, which is lost with its connection."""
+    with closing(Database(parse_url(postgres_url))) as database, psycopg.connect(postgres_url) as admin:
+        end = partial(admin.execute, "SELECT pg_terminate_backend(%s, 5000)")
+
+        def ended(connection: Connection) -> None:
+            end([driver_of(connection).info.backend_pid])
+            work(connection)
+
+        for begin in (database.plain_transaction, partial(database.autocommit, {})):
+            with pytest.raises((psycopg.Error, DBAPIError), match="terminating connection"), begin() as connection:
+                ended(connection)
+        with database.lone_transaction() as connection:
+            driver_of(connection).execute("SELECT 1")
+            end([driver_of(connection).info.backend_pid])
+        with database.plain_transaction() as connection:
+            assert connection.execute(text("SELECT 1")).scalar_one() == 1
+    assert caplog.text == ""
