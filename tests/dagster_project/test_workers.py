@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
@@ -197,6 +198,14 @@ def test_a_collection_that_is_none_costs_the_others_nothing(
     assert recorded(instance, "media/video").keys() == set(COLLECTIONS)
 
 
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    """Hypothesis listens to the collector, and an interruption that meets it there is dropped, and told of."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
 def context_elsewhere(instance: dg.DagsterInstance) -> Any:
     """Of a step of a run that has begun, in a process that nobody sends a signal."""
     run = instance.create_run_for_job(dg.GraphDefinition("nothing").to_job(), status=dg.DagsterRunStatus.STARTED)
@@ -204,6 +213,7 @@ def context_elsewhere(instance: dg.DagsterInstance) -> Any:
     return SimpleNamespace(job_def=elsewhere, instance=instance, run=run)
 
 
+@pytest.mark.usefixtures("no_collector")
 @pytest.mark.parametrize("status", [dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.FAILURE])
 def test_a_step_elsewhere_ends_with_its_run(
     status: dg.DagsterRunStatus, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
@@ -221,6 +231,7 @@ def test_a_step_elsewhere_ends_with_its_run(
         end_and_go_on()
 
 
+@pytest.mark.usefixtures("no_collector")
 def test_an_interruption_that_is_lost_is_sent_again(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
