@@ -12,8 +12,11 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 import psycopg
 from psycopg import errors, generators
+from psycopg.abc import AdaptContext
+from psycopg.adapt import AdaptersMap
 from psycopg.pq import ExecStatus, PipelineStatus, TransactionStatus
 from psycopg.rows import namedtuple_row
+from psycopg.types import datetime
 from sqlalchemy import ClauseElement, Connection, Engine, create_engine, event
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
@@ -334,6 +337,41 @@ _DEFAULTS: Final[Mapping[str, Any]] = {
 """Of a connection, where its address says nothing else."""
 
 
+class DateLoader(datetime.DateLoader):
+    """Of a date as every transaction of ours has it written, and so each of the two below.
+
+    psycopg reads how a server writes them from what it was told last. What a transaction has set itself it is told at
+    the end of the message, when values of its first statement have been read (since Postgres 14).
+    """
+
+    def __init__(self, oid: int, _: AdaptContext | None = None) -> None:
+        super().__init__(oid)  # without a connection: ISO, in UTC
+
+
+class TimestampLoader(datetime.TimestampLoader):
+    """Of a time without a zone."""
+
+    def __init__(self, oid: int, _: AdaptContext | None = None) -> None:
+        super().__init__(oid)
+
+
+class TimestamptzLoader(datetime.TimestamptzLoader):
+    """Of a time with a zone."""
+
+    def __init__(self, oid: int, _: AdaptContext | None = None) -> None:
+        super().__init__(oid)
+
+
+def _adapters() -> AdaptersMap:
+    adapters = AdaptersMap(psycopg.adapters)
+    for loader in (DateLoader, TimestampLoader, TimestamptzLoader):
+        adapters.register_loader(loader.__name__.removesuffix("Loader").lower(), loader)
+    return adapters
+
+
+_ADAPTERS: Final = _adapters()
+
+
 def connection_options(address: Address) -> dict[str, Any]:
     """How every connection to it is made, besides what the address says."""
     return {
@@ -343,6 +381,7 @@ def connection_options(address: Address) -> dict[str, Any]:
         "prepare_threshold": None,
         # Text and JSON are sent as UTF-8, whatever the environment's PGCLIENTENCODING says.
         "client_encoding": "utf8",
+        "context": _ADAPTERS,
         **{name: value for name, value in _DEFAULTS.items() if name not in address.parameters},
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import UTC, date, datetime
 from functools import partial
 
 import psycopg
@@ -27,6 +28,7 @@ DEFAULTS = {
     "search_path": "public, pg_catalog",
     "standard_conforming_strings": "off",
     "bytea_output": "escape",
+    "DateStyle": "'SQL, MDY'",
     "TimeZone": "'Asia/Kathmandu'",
     "row_security": "off",
 }
@@ -41,6 +43,7 @@ RELIED_ON = {
     "search_path": "pg_catalog, pg_temp",
     "standard_conforming_strings": "on",
     "bytea_output": "hex",
+    "DateStyle": "ISO, MDY",
     "TimeZone": "UTC",
     "row_security": "on",
 }
@@ -61,6 +64,16 @@ def settings(driver: psycopg.Connection[tuple[object, ...]], names: object) -> d
     """As they are now."""
     rows = driver.execute("SELECT name, setting FROM pg_settings WHERE name = ANY(%s)", [[*names]])  # type: ignore[misc]
     return {str(name): str(value) for name, value in rows}
+
+
+def test_the_first_statement_of_a_transaction_reads_times_as_they_are_written(url: str) -> None:
+    """Before the server has told how it writes them."""
+    times = datetime(2026, 11, 29, 4, 55, 1), datetime(2026, 11, 29, 4, 55, 1, tzinfo=UTC), date(2026, 11, 29)
+    question = text("SELECT CAST(:a AS timestamp), CAST(:b AS timestamptz), CAST(:c AS date)")
+    with closing(Database(parse_url(url))) as database:
+        for is_whole in (False, True):
+            with database.plain_transaction(is_whole=is_whole) as connection:
+                assert answers(connection, question.bindparams(**dict(zip("abc", times, strict=True)))) == [[times]]
 
 
 def test_every_kind_of_transaction_has_what_it_relies_on(url: str) -> None:
