@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import struct
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager
-from functools import partial
-from threading import Thread
 from typing import Final
 
-from sqlalchemy.engine import make_url
-
-from .waiting import PATIENCE
+from .postgres_proxy import PostgresProxy, running
 
 _PIECE: Final = 1 << 16
 _TLS: Final = (b"\x04\xd2\x16\x2f", b"\x04\xd2\x16\x30")
@@ -22,41 +16,28 @@ _TLS: Final = (b"\x04\xd2\x16\x2f", b"\x04\xd2\x16\x30")
 _CONNECTS: Final = "(connects)"
 
 
-class FarPostgres:
+class FarPostgres(PostgresProxy):
     """What went over the wire. A trip is one way there and back, for which the client waits: each answer after which
     the server waits for the client again. That is one for each message, however many statements it has, and for each
     pipeline; two for a COPY; and one for each step of making a connection."""
 
-    def __init__(self, socket: str, seconds: float) -> None:
-        self.port = 0
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
         self.trips: list[str] = []
         """What each of them was for: its statements, as they were sent."""
-        self._socket = socket
         self._one_way = seconds / 2
-        self._writers: set[asyncio.StreamWriter] = set()
 
-    async def serve(self, started: Callable[[], object]) -> None:
-        """Listen on loopback until cancelled."""
-        server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
-        self.port = server.sockets[0].getsockname()[1]
-        started()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            server.close()
-            for writer in self._writers:
-                writer.transport.abort()
-
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        up_reader, up_writer = await asyncio.open_unix_connection(self._socket)
-        writers = {writer, up_writer}
-        self._writers |= writers
+    async def relay(
+        self,
+        client: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+        server: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+    ) -> None:
+        """Count while it passes."""
         self.trips.append(_CONNECTS)  # TCP's own
         await asyncio.sleep(2 * self._one_way)
         wire = _Wire(self.trips)
-        with contextlib.suppress(ConnectionError):
-            await asyncio.gather(self._pass(reader, up_writer, wire.client), self._pass(up_reader, writer, wire.server))
-        self._writers -= writers
+        sent, answered = (client[0], server[1], wire.client), (server[0], client[1], wire.server)
+        await asyncio.gather(self._pass(*sent), self._pass(*answered))
 
     async def _pass(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, note: Callable[[bytes], None]
@@ -137,23 +118,5 @@ class _Wire:
 @contextmanager
 def far_postgres(url: str, seconds: float = 0) -> Iterator[tuple[FarPostgres, str]]:
     """The proxy, in a thread, and the address of the same database behind it: so many seconds there and back."""
-    address = make_url(url)
-    far = FarPostgres(f"{address.query['host']}/.s.PGSQL.{address.port or 5432}", seconds)
-    ready: Future[Callable[[], object]] = Future()
-    thread = Thread(target=asyncio.run, args=(_until_stopped(far, ready),), name="far", daemon=True)
-    thread.start()
-    stop = ready.result(PATIENCE)
-    behind = address.set(host="127.0.0.1", port=far.port, query={})
-    try:
-        yield far, behind.render_as_string(hide_password=False)
-    finally:
-        stop()
-        thread.join()
-
-
-async def _until_stopped(far: FarPostgres, ready: Future[Callable[[], object]]) -> None:
-    task = asyncio.current_task()
-    assert task is not None
-    stop = partial(asyncio.get_running_loop().call_soon_threadsafe, task.cancel)
-    with contextlib.suppress(asyncio.CancelledError):
-        await far.serve(lambda: ready.set_result(stop))
+    with running(FarPostgres(seconds), url) as far:
+        yield far

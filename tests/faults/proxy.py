@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
-from threading import Thread
 from typing import Final
 
-from sqlalchemy.engine import make_url
-
-from ..waiting import PATIENCE
+from ..postgres_proxy import PostgresProxy, running
 
 __all__ = ["Cut", "Proxy", "running_proxy"]
 
@@ -43,36 +37,25 @@ class Cut:
     for_good: bool = False
 
 
-class Proxy:
+class Proxy(PostgresProxy):
     """Passes everything on, until `cut` says otherwise."""
 
-    def __init__(self, socket: str) -> None:
-        self.port = 0
+    def __init__(self) -> None:
+        super().__init__()
         self.cut: Cut | None = None
         self.cuts = 0
-        self._socket = socket
-        self._writers: set[asyncio.StreamWriter] = set()
         self._left: int | None = None
         self._thawed = asyncio.Event()
         self._thawed.set()
 
-    async def serve(self, started: Callable[[], object]) -> None:
-        """Listen on loopback until cancelled."""
-        server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
-        self.port = server.sockets[0].getsockname()[1]
-        started()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            server.close()
-            self._abort()
-
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        up_reader, up_writer = await asyncio.open_unix_connection(self._socket)
-        self._writers |= {writer, up_writer}
-        with contextlib.suppress(ConnectionError):
-            await asyncio.gather(self._pass(reader, up_writer, self._sent), self._pass(up_reader, writer, self._told))
-        self._writers -= {writer, up_writer}
+    async def relay(
+        self,
+        client: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+        server: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+    ) -> None:
+        """Pass on what may pass."""
+        sent, told = (client[0], server[1], self._sent), (server[0], client[1], self._told)
+        await asyncio.gather(self._pass(*sent), self._pass(*told))
 
     async def _pass(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, may_pass: Callable[[bytes], bool]
@@ -108,34 +91,12 @@ class Proxy:
         self._left = None
         self._thawed.clear()
         await asyncio.sleep(self.cut.frozen)
-        self._abort()
+        self.abort()
         self._thawed.set()
-
-    def _abort(self) -> None:
-        for writer in self._writers:
-            writer.transport.abort()
 
 
 @contextmanager
 def running_proxy(url: str) -> Iterator[tuple[Proxy, str]]:
     """A proxy in a thread, and the address of the same database behind it."""
-    address = make_url(url)
-    proxy = Proxy(f"{address.query['host']}/.s.PGSQL.{address.port or 5432}")
-    ready: Future[Callable[[], object]] = Future()
-    thread = Thread(target=asyncio.run, args=(_until_stopped(proxy, ready),), name="proxy", daemon=True)
-    thread.start()
-    stop = ready.result(PATIENCE)
-    proxied = address.set(host="127.0.0.1", port=proxy.port, query={})
-    try:
-        yield proxy, proxied.render_as_string(hide_password=False)
-    finally:
-        stop()
-        thread.join()
-
-
-async def _until_stopped(proxy: Proxy, ready: Future[Callable[[], object]]) -> None:
-    task = asyncio.current_task()
-    assert task is not None
-    stop = partial(asyncio.get_running_loop().call_soon_threadsafe, task.cancel)
-    with contextlib.suppress(asyncio.CancelledError):
-        await proxy.serve(lambda: ready.set_result(stop))
+    with running(Proxy(), url) as proxy:
+        yield proxy

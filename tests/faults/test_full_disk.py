@@ -59,7 +59,7 @@ class Store:
     @property
     def world(self) -> TroubledWorld:
         """To sync into it."""
-        return TroubledWorld(MIXPEEK, self._sandbox, Proxy(""), self._server.url, self._server.url, NEW)
+        return TroubledWorld(MIXPEEK, self._sandbox, Proxy(), self._server.url, self._server.url, NEW)
 
     def sync(self, schema: str, content: Content) -> None:
         """One that must succeed."""
