@@ -119,7 +119,7 @@ def test_distances_and_order_are_those_of_the_whole_vectors(loaded: Loaded, name
 @pytest.mark.long
 def test_recall_is_known_and_no_answer_is_short(loaded: Loaded, name: str, k: int) -> None:
     for filters in ({}, {"start_time": {"gte": 18}}):
-        asked = "SELECT recall, missing FROM evaluate_recall(%s, 5, %s, %s)"
+        asked = "SELECT recall, missing FROM evaluate_recall(%s, 100, %s, %s)"
         recall, missing = loaded.sql.execute(asked, [f"video_{name}", k, json.dumps(filters)]).fetchone() or (0, 1)
         assert missing == 0
         assert recall >= 0.95

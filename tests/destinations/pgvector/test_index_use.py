@@ -190,11 +190,9 @@ def test_an_effort_of_the_caller_s_own_is_respected(loaded: Loaded) -> None:
 def test_an_answer_is_never_short_and_nearly_always_the_truth(loaded: Loaded, share: float, k: int) -> None:
     """Of vectors that are hard to tell apart. tests/benchmarks/test_recall.py has others, and prints the published."""
     filters = json.dumps({"text": {"like": f"%{'0' * round(-math.log10(share))}"}} if share else {"text": "nothing"})
-    recall, missing = 0.0, 0
-    for _ in range(3):
-        asked = "SELECT recall, missing FROM evaluate_recall('video_model_v1', 3, %s, %s)"
-        share_of_truth, short = loaded.sql.execute(asked, [k, filters]).fetchone() or (0, 1)
-        recall, missing = recall + share_of_truth / 3, missing + short
+    # Of so few as ten queries one in six samples is worse, and with so many none that was ever seen.
+    asked = "SELECT recall, missing FROM evaluate_recall('video_model_v1', 300, %s, %s)"
+    recall, missing = loaded.sql.execute(asked, [k, filters]).fetchone() or (0, 1)
     assert missing == 0
     assert recall > 0.95
 
