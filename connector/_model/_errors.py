@@ -15,6 +15,7 @@
         │   └── IncompleteScanError … to its end; nothing is deleted
         ├── DestinationError    the destination cannot be written                   (exit 1)
         │   ├── LockedError     somebody else is writing there, or has locked it
+        │   ├── LockLostError   somebody else may be writing there: what kept others out is gone
         │   └── TakenOverError  another worker has taken over what was to be written
         ├── GuardRefusedError   a guard refused; nothing was deleted                (exit 4)
         └── LimitReachedError   the quota of the source is used up for now          (exit 5)
@@ -99,6 +100,11 @@ class DestinationError(StopError):
 class LockedError(DestinationError):
     """Another sync is writing the same collection, or somebody has locked what is to be changed. The message says who;
     it can be tried again later."""
+
+
+class LockLostError(DestinationError):
+    """What kept other syncs out of a collection ended before the sync did. It has written nothing since, and must not
+    before it has the lock again and has looked anew at what there is."""
 
 
 class TakenOverError(DestinationError):

@@ -58,7 +58,14 @@ from vectorferry.destinations._postgres._ddl import (
 from vectorferry.destinations._postgres._definitions import Damage, damages_in, stored_definitions
 from vectorferry.destinations._postgres._errors import refusal, translate, translated
 from vectorferry.destinations._postgres._limits import PostgresAllowance, limit_table
-from vectorferry.destinations._postgres._locks import collection_lock, lock, lock_ddl, try_lock
+from vectorferry.destinations._postgres._locks import (
+    CollectionLock,
+    collection_lock,
+    lock,
+    lock_ddl,
+    locked_transaction,
+    try_lock,
+)
 from vectorferry.destinations._postgres._relations import (
     Relations,
     check_functions,
@@ -123,6 +130,7 @@ __all__ = [
     "ROWS_AT_ONCE",
     "SNAPSHOT",
     "Address",
+    "CollectionLock",
     "Damage",
     "Database",
     "DesiredRows",
@@ -186,6 +194,7 @@ __all__ = [
     "limit_table",
     "lock",
     "lock_ddl",
+    "locked_transaction",
     "mark_kept",
     "name_worker",
     "of_assets",

@@ -428,17 +428,20 @@ class Database:
             yield f"{name} in the `options` of the `url` is not used: every transaction sets its own"
 
     @contextmanager
-    def plain_transaction(self, mode: str | None = None, *, is_whole: bool = False) -> Iterator[Connection]:
+    def plain_transaction(
+        self, mode: str | None = None, *, is_whole: bool = False, also: Sequence[str] = ()
+    ) -> Iterator[Connection]:
         """A transaction. Commits at the end, or rolls back.
 
         Args:
             mode: isolation and access, such as `READ_ONLY`; None for one that may write.
             is_whole: it has one statement only, or what is sent `together`, and is committed with that: all of it takes
                 one way there and back.
+            also: statements that belong to its beginning.
 
         Raises `LockedError` where somebody's lock was waited for in vain."""
         try:
-            with self._begun(mode, is_whole=is_whole) as connection, connection.begin():
+            with self._begun(mode, is_whole=is_whole, also=also) as connection, connection.begin():
                 yield connection
         except (DBAPIError, psycopg.Error) as error:
             if not is_lock_timeout(error):
@@ -481,9 +484,11 @@ class Database:
         self._engine.dispose()
 
     @contextmanager
-    def _begun(self, mode: str | None = None, *, is_whole: bool = False) -> Iterator[Connection]:
+    def _begun(
+        self, mode: str | None = None, *, is_whole: bool = False, also: Sequence[str] = ()
+    ) -> Iterator[Connection]:
         with self._connected() as connection:
-            statements = begin_statements(facts_of(connection), self._options, mode)
+            statements = [*begin_statements(facts_of(connection), self._options, mode), *also]
             driver = _cancellable(connection)
             driver.begin_later(self._beginning(connection, statements, is_whole=is_whole))
             yield connection

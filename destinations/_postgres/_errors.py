@@ -125,22 +125,22 @@ def translate(
     cause = _cause(error)
     state, words = getattr(cause, "sqlstate", None), clean(_words(cause))
     if (state or "").startswith("57P") and _has_no_room(said := last_words()):
-        return DestinationError(f"{_named(location)}: {said}\n{_DISK_FULL}")
+        return DestinationError(f"{server_phrase(location)}: {said}\n{_DISK_FULL}")
     if state in _RETRYABLE_STATES:
-        return RetryableError(f"{_named(location)}: {words}")
+        return RetryableError(f"{server_phrase(location)}: {words}")
     if (state or "").startswith("08"):
         fix = _connection_fix(words)
-        return RetryableError(f"{_named(location)}: {words}" + (f"\n{fix}" if fix else ""))
+        return RetryableError(f"{server_phrase(location)}: {words}" + (f"\n{fix}" if fix else ""))
     if state is None and isinstance(cause, psycopg.OperationalError):
         return _no_connection(location, words, answered, last_words())
     fix = _DISK_FULL if _has_no_room(words) else _FIXES.get(state or "")
-    return DestinationError(f"{_named(location)}: {words}" + (f"\n{fix}" if fix else ""))
+    return DestinationError(f"{server_phrase(location)}: {words}" + (f"\n{fix}" if fix else ""))
 
 
 def _no_connection(location: str, words: str, answered: bool, last_words: str) -> VectorferryError:
     if why := next((said for said in (words, last_words) if _has_no_room(said)), None):
-        return DestinationError(f"{_named(location)}: {why}\n{_DISK_FULL}")
-    message = f"cannot connect to {_named(location)}: {words}\n{_connection_fix(words) or _UNREACHABLE}"
+        return DestinationError(f"{server_phrase(location)}: {why}\n{_DISK_FULL}")
+    message = f"cannot connect to {server_phrase(location)}: {words}\n{_connection_fix(words) or _UNREACHABLE}"
     is_passing = answered or _PASSING in words
     return RetryableError(message, after=_SECONDS_TO_RESTART) if is_passing else DestinationError(message)
 
@@ -153,7 +153,7 @@ def _has_no_room(words: str) -> bool:
     return any(part in words for part in _NO_ROOM)
 
 
-def _named(location: str) -> str:
+def server_phrase(location: str) -> str:
     """An embedded one is called so already."""
     return location if "Postgres" in location else f"Postgres at {location}"
 

@@ -63,6 +63,7 @@ from vectorferry.connector.plugin import (
     pause,
 )
 from vectorferry.destinations._postgres._database import Database, driver_of, together
+from vectorferry.destinations._postgres._locks import CollectionLock, locked_transaction
 from vectorferry.destinations._postgres._server import PostgresServer
 from vectorferry.destinations._postgres._writing import ID
 
@@ -219,9 +220,11 @@ def _end_transactions(begin: _Begin, names: Sequence[str]) -> None:
 class PostgresShardBook(ShardBook):
     """The shards in one schema, by a connection of its own."""
 
-    def __init__(self, server: PostgresServer[Any], tables: ShardTables) -> None:
+    def __init__(self, server: PostgresServer[Any], tables: ShardTables, locks: Mapping[str, CollectionLock]) -> None:
         self._server = server
         self._tables = tables
+        self._locks = locks
+        """Those that the process has, by collection, at any time."""
         with server.translated():
             self._database = Database(server.database.address, server.location)
         self._seen_ahead: dict[_Lease, float] = {}
@@ -239,7 +242,7 @@ class PostgresShardBook(ShardBook):
             "listed": run.listed,
             "lease_until": _from_now(literal(seconds)),
         }
-        with self._transaction() as connection:
+        with self._transaction(run.collection) as connection:
             connection.execute(delete(runs).where(runs.c.collection == run.collection))
             connection.execute(delete(shards).where(shards.c.collection == run.collection))
             connection.execute(insert(runs).values(row))
@@ -465,8 +468,11 @@ class PostgresShardBook(ShardBook):
         return True
 
     @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
-        with self._server.translated(), self._database.plain_transaction() as connection:
+    def _transaction(self, collection: str = "") -> Iterator[Connection]:
+        """One that writes, as long as the collection is locked that it begins."""
+        held, location = self._locks.get(collection), self._server.location
+        begun = locked_transaction(self._database.plain_transaction, held, location)
+        with self._server.translated(), begun as connection:
             yield connection
 
 

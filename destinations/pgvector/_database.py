@@ -140,11 +140,13 @@ class VectorDatabase(Database):
                 ) from error
 
     @contextmanager
-    def transaction(self, mode: str | None = None, *, is_whole: bool = False) -> Iterator[Connection]:
+    def transaction(
+        self, mode: str | None = None, *, is_whole: bool = False, also: Sequence[str] = ()
+    ) -> Iterator[Connection]:
         """A transaction on a server that has pgvector, as `plain_transaction` begins one. Raises `DestinationError`
         where it has none."""
         is_whole = is_whole and self._extension_schema is not None
-        with self.plain_transaction(mode, is_whole=is_whole) as connection:
+        with self.plain_transaction(mode, is_whole=is_whole, also=also) as connection:
             if self._extension_schema is None:
                 self._extension_schema = find_extension(connection, self.location)
             yield connection

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -56,6 +56,7 @@ from vectorferry.connector.plugin import (
 )
 from vectorferry.destinations._postgres import (
     ROWS_AT_ONCE,
+    CollectionLock,
     Driver,
     PostgresAllowance,
     PostgresServer,
@@ -75,6 +76,7 @@ from vectorferry.destinations._postgres import (
     forget_cursors,
     forget_fingerprints,
     known_assets,
+    locked_transaction,
     origin_in,
     origin_of,
     read_cursor,
@@ -194,6 +196,8 @@ class PgvectorDestination(Destination):
         self._index_memory_mb = index_memory_mb
         self._schema: SyncSchema | None = None
         self._distrusted = Distrusted()
+        self._locks: dict[str, CollectionLock] = {}
+        """By collection: what others are kept out by."""
         self._books: dict[str, _Books] = {}
         """By collection that is locked, what was read as it was: until something of it is written, nobody else does."""
         self._postponed = ""
@@ -247,7 +251,7 @@ class PgvectorDestination(Destination):
         refuses is set aside, and so are those that do not fit their tables."""
         schema = self._prepared()
         self._books.pop(batch.collection, None)
-        begin = partial(fenced, schema.database.transaction, schema.tables.sharing, batch)
+        begin = partial(fenced, partial(self._begun, schema, batch.collection), schema.tables.sharing, batch)
         with self._server.translated():
             ensure_vectors(schema, new_storages(batch, schema.catalogue, schema.mapping), begin)
             write = partial(_write, schema, self._distrusted)
@@ -270,7 +274,7 @@ class PgvectorDestination(Destination):
     def remove(self, collection: str, asset_ids: Sequence[str]) -> Applied:
         """Remove assets with everything that belongs to them, in one transaction."""
         self._books.pop(collection, None)
-        with self._working() as (connection, schema):
+        with self._writing(collection) as (connection, schema):
             applied = remove_assets(connection, schema, collection, asset_ids)
             count_changes_at_once(connection)
         self._distrusted.forget(collection, asset_ids)
@@ -279,7 +283,7 @@ class PgvectorDestination(Destination):
     def tombstone(self, collection: str, asset_ids: Sequence[str]) -> Applied:
         """Hide assets with their features, in one transaction; their vectors stay as they are."""
         self._books.pop(collection, None)
-        with self._working() as (connection, schema):
+        with self._writing(collection) as (connection, schema):
             applied = tombstone_assets(connection, schema, collection, asset_ids)
             count_changes_at_once(connection)
         self._distrusted.forget(collection, asset_ids)
@@ -341,7 +345,7 @@ class PgvectorDestination(Destination):
         if (books := self._books.get(collection)) is not None and books.cursor == cursor:
             return
         self._books.pop(collection, None)
-        with self._asking() as (connection, schema):
+        with self._writing(collection, is_whole=True) as (connection, schema):
             if cursor is None:
                 forget_cursors(connection, schema.tables.cursors, collection)
             else:
@@ -359,7 +363,7 @@ class PgvectorDestination(Destination):
         if (books := self._books.get(collection)) is not None and books.origin == origin:
             return
         self._books.pop(collection, None)
-        with self._asking() as (connection, schema):
+        with self._writing(collection, is_whole=True) as (connection, schema):
             write_origin(connection, schema.tables.origins, collection, origin)
 
     def record_runs(self, runs: Sequence[RecordedRun]) -> None:
@@ -385,12 +389,14 @@ class PgvectorDestination(Destination):
     def lock(self, collection: str, wait: float = 0) -> Iterator[None]:
         """Keep other syncs into this schema out of a collection, by a lock that Postgres holds for this process."""
         place = ("pgvector", self._schema_name, collection)
-        with self._server.translated(), collection_lock(self._server.database, place, wait):
-            if (schema := self._schema) is not None:
-                self._books[collection] = self._read_books(schema, collection)
+        with self._server.translated(), collection_lock(self._server.database, place, wait) as held:
+            self._locks[collection] = held
             try:
+                if (schema := self._schema) is not None:
+                    self._books[collection] = self._read_books(schema, collection)
                 yield
             finally:
+                del self._locks[collection]
                 self._books.pop(collection, None)
 
     def _read_books(self, schema: SyncSchema, collection: str) -> _Books:
@@ -404,14 +410,14 @@ class PgvectorDestination(Destination):
         )
         (is_shared,), *read = schema.catch_up(*asked)
         if is_shared[0]:
-            end_shared_runs(schema.database.transaction, tables.sharing, collection)
+            end_shared_runs(partial(self._begun, schema, collection), tables.sharing, collection)
             _, *read = schema.catch_up(*asked)  # until then, its workers have gone on
         cursors, origins, collections = read
         return _Books(cursor_in(cursors), origin_in(origins), sorted(str(name) for (name,) in collections))
 
     def shard_book(self) -> PostgresShardBook:
         """In two tables of the schema."""
-        return PostgresShardBook(self._server, SyncTables(self._schema_name).sharing)
+        return PostgresShardBook(self._server, SyncTables(self._schema_name).sharing, self._locks)
 
     def catch_up(self) -> None:
         """Read the catalogue again."""
@@ -613,6 +619,20 @@ class PgvectorDestination(Destination):
         schema = self._prepared()
         with self._server.translated(), snapshot(schema) as (connection, _):
             yield SliceReader(connection, schema, collection)
+
+    def _begun(
+        self, schema: SyncSchema, collection: str, *, is_whole: bool = False
+    ) -> AbstractContextManager[Connection]:
+        """A transaction that writes a collection: where it is locked, only as long as it is."""
+        begin = partial(schema.database.transaction, is_whole=is_whole)
+        return locked_transaction(begin, self._locks.get(collection), self.location)
+
+    @contextmanager
+    def _writing(self, collection: str, *, is_whole: bool = False) -> Iterator[tuple[Connection, SyncSchema]]:
+        """The same, in the schema that was prepared."""
+        schema = self._prepared()
+        with self._server.translated(), self._begun(schema, collection, is_whole=is_whole) as connection:
+            yield connection, schema
 
     @contextmanager
     def _working(self) -> Iterator[tuple[Connection, SyncSchema]]:

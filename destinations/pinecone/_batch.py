@@ -58,6 +58,7 @@ class BatchWrite:
         manifest: Manifest,
         catalogue: Catalogue,
         distrusted: Distrusted,
+        touched: dict[Place, Modality],
     ) -> None:
         self._batch = batch
         self._layout = layout
@@ -66,7 +67,7 @@ class BatchWrite:
         self._catalogue = catalogue
         self._earlier = EarlierParts(manifest, catalogue, layout, mapping, batch.collection, distrusted)
         self._updated: Counter[str] = Counter()
-        self.touched: dict[Place, Modality] = {}
+        self._touched = touched
         self.recorded = self._read_recorded()
         self._uncertain = {place.key for place in self.recorded.unconfirmed}
         self.desired = DesiredBatch(self._fitting(batch), layout, mapping)
@@ -147,7 +148,7 @@ class BatchWrite:
 
     def _begin(self, plan: WritePlan, carry_out: Callable[[WritePlan], None]) -> None:
         self._manifest.begin(self._batch.collection, plan.places)
-        self.touched |= plan.places
+        self._touched |= plan.places
         carry_out(plan)
 
 

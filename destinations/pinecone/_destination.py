@@ -28,6 +28,7 @@ from vectorferry.connector.plugin import (
     DigestKind,
     Discrepancy,
     Distrusted,
+    Fence,
     IndexBuild,
     Known,
     Modality,
@@ -56,7 +57,7 @@ from vectorferry.destinations.pinecone._catalogue import Catalogue, check_names
 from vectorferry.destinations.pinecone._layout import Layout
 from vectorferry.destinations.pinecone._manifest import Manifest
 from vectorferry.destinations.pinecone._manifest_rows import count_vectors
-from vectorferry.destinations.pinecone._manifest_tables import IndexRow, NamespaceRow
+from vectorferry.destinations.pinecone._manifest_tables import IndexRow, NamespaceRow, Place
 from vectorferry.destinations.pinecone._plan import plan_sync
 from vectorferry.destinations.pinecone._project import Project, ProjectSettings
 from vectorferry.destinations.pinecone._reader import visibility_of, wait_until_visible
@@ -139,26 +140,13 @@ class PineconeDestination(Destination):
         return self._manifest.known(collection, asset_ids, self._digest)
 
     def apply(self, batch: Batch) -> Applied:
-        """Write one batch: journal, Pinecone, manifest.
-
-        Requests have no fences. A worker that goes on after another one has taken over may overwrite what that one has
-        written: it finds out when it comes to the manifest, and enters its records into the journal again, so that the
-        next run writes them anew.
-        """
+        """Write one batch: journal, Pinecone, manifest."""
         opened = self._prepared
         if batch.fences:
             self.catch_up()
-        write: BatchWrite | None = None
-        try:
-            with self._manifest.alone(batch.collection, batch.fences):
-                arguments = (self._layout, self._mapping, self._manifest, opened.catalogue, self._distrusted)
-                write = BatchWrite(batch, *arguments)
-                return self._apply(batch, write)
-        except VectorferryError:
-            if write is not None and write.touched and batch.fences:
-                with self._manifest.alone(batch.collection):
-                    self._manifest.begin(batch.collection, write.touched)
-            raise
+        with self._touching(batch.collection, batch.fences) as touched:
+            arguments = (self._layout, self._mapping, self._manifest, opened.catalogue, self._distrusted)
+            return self._apply(batch, BatchWrite(batch, *arguments, touched))
 
     def asset_ids(self, collection: str) -> Iterator[str]:
         """Every asset of a collection in the manifest, its journal or the quarantine, streamed."""
@@ -170,8 +158,8 @@ class PineconeDestination(Destination):
 
     def remove(self, collection: str, asset_ids: Sequence[str]) -> Applied:
         """Delete every record of these assets, then forget them."""
-        with self._manifest.alone(collection):
-            return self._remove(collection, asset_ids)
+        with self._touching(collection) as touched:
+            return self._remove(collection, asset_ids, touched)
 
     def build_indexes(self) -> Sequence[IndexBuild]:
         """Pinecone builds its own."""
@@ -363,10 +351,27 @@ class PineconeDestination(Destination):
         self._distrusted.forget(batch.collection, (asset.asset_id for asset in batch.assets))
         return count_written(write.desired, write.recorded, opened.catalogue.vector_of)
 
-    def _remove(self, collection: str, asset_ids: Sequence[str]) -> Applied:
+    @contextmanager
+    def _touching(self, collection: str, fences: Sequence[Fence] = ()) -> Iterator[dict[Place, Modality]]:
+        """Write records, alone, and enter there which.
+
+        Requests have no fences. Whoever goes on after another one has taken over, or while the manifest's Postgres is
+        away and has forgotten who is alone, may overwrite what others write meanwhile: it finds out when it comes to
+        the manifest, and enters its records into the journal again, so that the next run writes them anew.
+        """
+        touched: dict[Place, Modality] = {}
+        try:
+            with self._manifest.alone(collection, fences):
+                yield touched
+        except VectorferryError:
+            self._manifest.doubt(collection, touched)
+            raise
+
+    def _remove(self, collection: str, asset_ids: Sequence[str], touched: dict[Place, Modality]) -> Applied:
         recorded, opened = self._manifest.recorded(collection, asset_ids), self._prepared
         plan = plan_removal(recorded)
         self._manifest.begin(collection, plan.places)
+        touched |= plan.places
         namespace = self._layout.namespace_of(collection)
         with Dispatch(opened.threads, opened.catalogue.writer, namespace) as dispatch:
             dispatch.delete(plan)

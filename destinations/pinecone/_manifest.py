@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from copy import copy
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -38,6 +39,7 @@ from vectorferry.connector.plugin import (
 )
 from vectorferry.destinations._postgres import (
     READ_ONLY,
+    CollectionLock,
     Damage,
     Database,
     FeatureKey,
@@ -65,6 +67,7 @@ from vectorferry.destinations._postgres import (
     known_assets,
     lock,
     lock_ddl,
+    locked_transaction,
     name_worker,
     of_assets,
     printed,
@@ -154,6 +157,8 @@ class Manifest:
         self._tables = ManifestTables(schema, name)
         self._server = PostgresServer(url, directory, Database, "the `url` of a Pinecone manifest")
         self.allowance = PostgresAllowance(self._server, schema)
+        self._locks: dict[str, CollectionLock] = {}
+        """By collection: what others are kept out by."""
         self._locked: Connection | None = None
         """The transaction that `alone` has begun."""
         self._read_only = False
@@ -223,16 +228,20 @@ class Manifest:
     def lock(self, collection: str, wait: float) -> Iterator[None]:
         """Keep other syncs that use this manifest out of a collection."""
         place = ("pinecone", self._tables.ledger.fullname, collection)
-        with self._server.translated(), collection_lock(self._server.database, place, wait):
-            yield
+        with self._server.translated(), collection_lock(self._server.database, place, wait) as held:
+            self._locks[collection] = held
+            try:
+                yield
+            finally:
+                del self._locks[collection]
 
     def shard_book(self) -> PostgresShardBook:
         """In two tables of its own."""
-        return PostgresShardBook(self._server, self._tables.sharing)
+        return PostgresShardBook(self._server, self._tables.sharing, self._locks)
 
     def end_shared_runs(self, collection: str) -> None:
         """Let no worker of an earlier run write this collection any more."""
-        end_shared_runs(self._transaction, self._tables.sharing, collection)
+        end_shared_runs(partial(self._writing, collection), self._tables.sharing, collection)
 
     @contextmanager
     def alone(self, collection: str, fences: Sequence[Fence] = ()) -> Iterator[None]:
@@ -241,7 +250,7 @@ class Manifest:
         What `commit` and `remove` record in this block is kept when it ends, if the `fences` stand then. When Postgres
         has ended the transaction before, it is not, and the records that were touched stay unconfirmed.
         """
-        with self._transaction() as connection:
+        with self._writing(collection) as connection:
             if fences:
                 name_worker(connection, fences)
             wait_for_lock(connection, self._tables, f"collection {collection}")
@@ -277,7 +286,15 @@ class Manifest:
     def begin(self, collection: str, places: Mapping[Place, Modality]) -> None:
         """Enter records as unconfirmed, each with its feature's modality, before they are touched."""
         if places:
+            with self._writing(collection) as connection:
+                journal(connection, self._tables.unconfirmed, collection, places)
+
+    def doubt(self, collection: str, places: Mapping[Place, Modality]) -> None:
+        """Enter records as unconfirmed that were touched and could not be recorded, after what others have confirmed
+        meanwhile. Whoever has the lock by now."""
+        if places:
             with self._transaction() as connection:
+                wait_for_lock(connection, self._tables, f"collection {collection}")
                 journal(connection, self._tables.unconfirmed, collection, places)
 
     def commit(
@@ -388,7 +405,7 @@ class Manifest:
 
     def record_cursor(self, collection: str, cursor: Cursor | None, layout: str) -> None:
         """Keep it; None: forget it."""
-        with self._transaction() as connection:
+        with self._writing(collection) as connection:
             if cursor is None:
                 forget_cursors(connection, self._tables.cursors, collection)
             else:
@@ -401,7 +418,7 @@ class Manifest:
 
     def record_origin(self, collection: str, origin: Origin | None) -> None:
         """Keep it; None: forget it."""
-        with self._transaction() as connection:
+        with self._writing(collection) as connection:
             write_origin(connection, self._tables.origins, collection, origin)
 
     def record_runs(self, runs: Sequence[RecordedRun]) -> None:
@@ -595,6 +612,13 @@ class Manifest:
                 yield connection
         else:
             yield self._locked
+
+    @contextmanager
+    def _writing(self, collection: str) -> Iterator[Connection]:
+        """A transaction that writes a collection: where it is locked, only as long as it is."""
+        begin, held = self._server.database.plain_transaction, self._locks.get(collection)
+        with self._server.translated(), locked_transaction(begin, held, self._server.location) as connection:
+            yield connection
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:

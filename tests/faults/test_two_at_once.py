@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,8 @@ Connection = psycopg.Connection[Any]
 READ = 9
 """Four whole batches of two assets, and one that waits for another."""
 
+LOSE_LOCK = "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE application_name LIKE %s"
+
 CATALOGUE = GeneratedCatalogue(assets=48, features_per_asset=4, dimension=16, collections=("ads", "films"))
 
 
@@ -36,7 +40,7 @@ class Place:
     """One schema, and the syncs that want to write it."""
 
     def __init__(self, directory: Path, sandbox: Sandbox, database: str, schema: str) -> None:
-        self._directory, self._sandbox, self._database, self._schema = directory, sandbox, database, schema
+        self._directory, self._sandbox, self._database, self.schema = directory, sandbox, database, schema
         self._begun: list[subprocess.Popen[str]] = []
 
     def begin(self, *arguments: str) -> subprocess.Popen[str]:
@@ -46,7 +50,7 @@ class Place:
         settings = {
             "name": "media",
             "source": {"type": "mixpeek", "base_url": self._sandbox.url, "api_key": self._sandbox.api_key},
-            "destinations": [{"type": "pgvector", "url": self._database, "schema": self._schema}],
+            "destinations": [{"type": "pgvector", "url": self._database, "schema": self.schema}],
             "batch": {"rows": 8},
         }
         self._begun.append(start(directory, settings, *arguments))
@@ -57,7 +61,7 @@ class Place:
         its lock alone."""
         self._sandbox.faults.add(Fault(route="assets.features", do=Stall(seconds=3_600), nth=READ + 1))
         process = self.begin(*arguments)
-        ledger = f"{self._schema}._sync_ledger"
+        ledger = f"{self.schema}._sync_ledger"
         with psycopg.connect(self._database, autocommit=True) as connection:
             wait_until(lambda: assets_in(connection, ledger) == READ - 1)
         process.send_signal(signal.SIGSTOP)
@@ -72,7 +76,7 @@ class Place:
             process.communicate()
 
     def open(self) -> PgvectorDestination:
-        return PgvectorDestination(self._schema, self._database)
+        return PgvectorDestination(self.schema, self._database)
 
 
 @pytest.fixture
@@ -143,6 +147,22 @@ def test_two_in_opposite_order_never_wait_for_each_other(place: Place) -> None:
     summaries = [finish(one), finish(other)]
     assert sum(map(inserted, summaries)) == 48
     assert [summary["exit_code"] for summary in summaries] == [0, 0]
+
+
+def test_one_that_has_lost_its_lock_writes_nothing_while_another_has_it(place: Place, postgres_url: str) -> None:
+    first = place.held_up("--collection", "ads")
+    with psycopg.connect(postgres_url, autocommit=True) as connection, closing(place.open()) as other:
+        connection.execute(LOSE_LOCK, [f"vectorferry, process {first.pid} on %"])
+        with other.lock("ads"):
+            first.send_signal(signal.SIGCONT)
+            assert first.stderr is not None
+            told = next((line for line in first.stderr if "waiting up to" in line), "")
+            assert assets_in(connection, f"{place.schema}._sync_ledger") == READ - 1
+            assert f"process {os.getpid()} on " in told
+    summary = finish(first)
+    assert (inserted(summary), summary["collections"]["ads"]["error"]) == (24, None)
+    scan = summary["collections"]["ads"]
+    assert (scan["listed"], scan["pulled"] + scan["unchanged"]) == (24, 24)
 
 
 def test_the_server_lets_go_of_one_whose_connection_is_gone(place: Place, postgres_url: str) -> None:

@@ -23,7 +23,7 @@ from vectorferry.connector._engine.sync._lane import Lane, Worker
 from vectorferry.connector._engine.sync._transfer import Job, Request, Transfer
 from vectorferry.connector._iterators import closing
 from vectorferry.connector._model._batch import Fence
-from vectorferry.connector._model._errors import DestinationError, TakenOverError, VectorferryError
+from vectorferry.connector._model._errors import DestinationError, LockLostError, TakenOverError, VectorferryError
 from vectorferry.connector._model._records import Listing
 from vectorferry.connector._model._storable import safe_id
 from vectorferry.connector._protocols._capabilities import Capability
@@ -54,9 +54,11 @@ class Board:
         self._calls = Worker(f"{name} shards")
 
     async def ask(self, work: Callable[[ShardBook], T]) -> T:
-        """What the book answers. Raises `BookLostError`."""
+        """What the book answers. Raises `BookLostError`, and `LockLostError` as it is."""
         try:
             return await self._calls.run(partial(work, self._book))
+        except LockLostError:
+            raise
         except DestinationError as error:
             raise BookLostError(self.name, error) from error
 

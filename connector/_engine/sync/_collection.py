@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -22,7 +23,12 @@ from vectorferry.connector._engine.sync._tally import add_tally, finished_part, 
 from vectorferry.connector._engine.sync._transfer import Job, Transfer, name_asset
 from vectorferry.connector._iterators import closing, pages
 from vectorferry.connector._model._batch import Applied, Counts
-from vectorferry.connector._model._errors import GuardRefusedError, IncompleteScanError, VectorferryError
+from vectorferry.connector._model._errors import (
+    GuardRefusedError,
+    IncompleteScanError,
+    LockLostError,
+    VectorferryError,
+)
 from vectorferry.connector._model._records import AssetState, Listing, Modality, Reason, Rejected
 from vectorferry.connector._model._seen import SeenIds
 from vectorferry.connector._model._storable import id_problem, safe_id, unusable_ids
@@ -33,6 +39,10 @@ from vectorferry.connector._protocols._source import Origin
 from vectorferry.connector._reports._summary import CollectionSummary, first_of
 
 T = TypeVar("T")
+_log = logging.getLogger("vectorferry")
+LOCKS: Final = 3
+"""How often a run takes the lock on a collection: once more after a restart of the server or of a pool, and once more
+still. Where something ends each of them, a further one would not help."""
 UNREAD_NAMED: Final = 5
 PAGE: Final = 500
 MISSED_NAMED: Final = 5
@@ -49,7 +59,7 @@ class CollectionRun:
         self._decided_ids: SeenIds | None = None
         """Of what is listed again from the beginning; None where whatever was listed was decided."""
         self._transfer = Transfer(job, collection, self.summary)
-        self._sharing = Sharing(job, collection, self._transfer, self.summary) if job.options.workers else None
+        self._sharing = self._new_sharing()
         self._changes = Changes(
             job.source, collection, job.mapper, job.options.lists_everything, job.full_every, self.summary
         )
@@ -61,7 +71,8 @@ class CollectionRun:
         Assets that could not be read stay as they are, and are an error that is told and not raised.
 
         An incomplete listing is not raised: what it held is synced, and the summary says that it was incomplete. Raises
-        `DestinationError` when every destination is locked by somebody else.
+        `DestinationError` when every destination is locked by somebody else, and `LockLostError` when a lock was lost
+        again and again.
         """
         for lane in self._job.lanes:
             lane.begin(self._collection)
@@ -70,9 +81,7 @@ class CollectionRun:
                 await self._count_workers()  # the lock ends what was shared
             except BookLostError as error:
                 self._lose(error)
-            async with locked(self._job.alive, self._collection, self._job.options.lock_wait) as locked_out:
-                self.summary.error = locked_out
-                await self._sync()
+            await self._run_locked(LOCKS)
         finally:
             tell_unread(self.summary)
             for lane in self._job.lanes:
@@ -80,6 +89,20 @@ class CollectionRun:
             if self._sharing:
                 await self._sharing.close()
         self._transfer.report()
+
+    async def _run_locked(self, locks: int) -> None:
+        """Sync, and from the beginning once a lock was lost: somebody else may have written since it was listed."""
+        try:
+            async with locked(self._job.alive, self._collection, self._job.options.lock_wait) as locked_out:
+                self.summary.error = locked_out
+                await self._sync()
+        except LockLostError:
+            if locks == 1:
+                raise
+            name = safe_id(self._collection)
+            _log.warning("%s: the lock that keeps other syncs out was lost; takes it again, and lists all anew", name)
+            await self._begin_anew()
+            await self._run_locked(locks - 1)
 
     async def list_shards(self, seconds: float) -> SharedCollection:
         """Cut what is to be read into shards, and read nothing: whoever runs this later finds out what is left."""
@@ -104,6 +127,27 @@ class CollectionRun:
         """Add an error to what the summary tells already."""
         self.summary.cause = error
         self.summary.fail(str(error))
+
+    def _new_sharing(self) -> Sharing | None:
+        workers = self._job.options.workers
+        return Sharing(self._job, self._collection, self._transfer, self.summary) if workers else None
+
+    async def _begin_anew(self) -> None:
+        if self._sharing:
+            await self._sharing.close()
+        for lane in self._job.lanes:
+            lane.begin(self._collection)
+        self._list_anew()
+        self._sharing = self._new_sharing()
+
+    def _list_anew(self) -> None:
+        """Have everything decided, and counted, as it is found when it is listed again from the beginning."""
+        self._transfer = Transfer(self._job, self._collection, self.summary)
+        self._decided_ids = SeenIds()
+        for lane in self._job.alive:
+            lane.record(listed_again(lane.summary.by_collection[self._collection]))
+        written = (lane.summary.by_collection[self._collection].assets for lane in self._job.alive)
+        forget_listings(self.summary, min((counts.inserted + counts.updated for counts in written), default=0))
 
     async def _count_workers(self) -> None:
         """What others have done of the shards that were cut for this run."""
@@ -324,12 +368,8 @@ class CollectionRun:
         others = ", ".join(lane.name for lane in self._job.alive)
         self.summary.add_note(f"{error.name} failed, and with it what was shared: {others} got the rest from here")
         await sharing.close()
-        self._sharing, self._transfer = None, Transfer(self._job, self._collection, self.summary)
-        self._decided_ids = SeenIds()
-        for lane in self._job.alive:
-            lane.record(listed_again(lane.summary.by_collection[self._collection]))
-        written = (lane.summary.by_collection[self._collection].assets for lane in self._job.alive)
-        forget_listings(self.summary, min(counts.inserted + counts.updated for counts in written))
+        self._sharing = None
+        self._list_anew()
 
     def _lose(self, error: BookLostError) -> None:
         """Go on without the destination whose shards are lost. Raises its error where no other is left."""

@@ -24,6 +24,7 @@ from vectorferry.connector._model._batch import Applied, Batch, Fence, MappedAss
 from vectorferry.connector._model._errors import (
     DestinationError,
     LockedError,
+    LockLostError,
     RetryableError,
     TakenOverError,
     VectorferryError,
@@ -60,6 +61,8 @@ class Lane:
         self.name = destination.name
         self.summary = DestinationSummary()
         self.error: VectorferryError | None = None
+        self.lock_lost: LockLostError | None = None
+        """Why it sits the current collection out, though it was locked."""
         self.written = 0
         self.holds_nothing = False
         """Whether the destination has nothing of the current collection but what this process writes, once."""
@@ -101,7 +104,7 @@ class Lane:
     def begin(self, collection: str) -> None:
         """From now on, assets and counts belong to this collection."""
         self._collection = collection
-        self._sits_out = False
+        self._sits_out, self.lock_lost = False, None
         self.holds_nothing = False
         self.left_out = 0
         self.held_back, self._listings = HeldBack(self._mapping), {}
@@ -117,7 +120,7 @@ class Lane:
         self._sits_out = False
 
     async def call(self, work: Callable[[], T]) -> T | None:
-        """The answer of `work`, as `Worker.run` gets it; None once the destination has failed.
+        """The answer of `work`, as `Worker.run` gets it; None once the destination has failed, or lost its lock.
 
         Raises `LockedError` and `TakenOverError`, which are no failures.
         """
@@ -191,6 +194,9 @@ class Lane:
             return await self._worker.run(work)
         except (LockedError, TakenOverError):
             raise
+        except LockLostError as error:
+            self.lock_lost = error
+            self.sit_out()
         except VectorferryError as error:
             self.fail(error)
         return None
@@ -278,7 +284,8 @@ async def locked(lanes: Sequence[Lane], collection: str, wait: float) -> AsyncIt
     """Hold the collection in every destination that can be locked, after waiting `wait` seconds at most for all.
 
     A lane that did not get it sits this collection out; what it is told is yielded. Raises `DestinationError` when no
-    lane is left. Everybody takes locks in the order of the names, so that no two runs wait for each other.
+    lane is left; and at the end `LockLostError`, when one has had to leave its collection to others. Everybody takes
+    locks in the order of the names, so that no two runs wait for each other.
     """
     deadline = time.monotonic() + wait
     refusals: list[str] = []
@@ -292,6 +299,8 @@ async def locked(lanes: Sequence[Lane], collection: str, wait: float) -> AsyncIt
         if refusals and not any(lane.alive for lane in lanes):
             raise DestinationError("; ".join(refusals))
         yield "; ".join(refusals) or None
+    if lost := [f"{lane.name}: {lane.lock_lost}" for lane in lanes if lane.lock_lost]:
+        raise LockLostError("; ".join(lost))
 
 
 async def _hold(lane: Lane, collection: str, deadline: float, locks: AsyncExitStack) -> None:

@@ -136,9 +136,8 @@ def test_a_connection_that_ends_in_mid_work_is_retryable(postgres_url: str, sche
 
         def work() -> None:
             with translated("here"), database.transaction() as connection:
-                admin.execute(
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'vectorferry'"
-                )
+                ours = "FROM pg_stat_activity WHERE application_name = 'vectorferry'"
+                admin.execute(f"SELECT pg_terminate_backend(pid, 60000) {ours}")
                 connection.exec_driver_sql("SELECT 1")
 
         with pytest.raises(RetryableError):
