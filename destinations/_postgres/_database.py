@@ -161,14 +161,14 @@ class CancellableConnection(psycopg.Connection[tuple[Any, ...]]):
 
     def rollback(self) -> None:
         """Of a transaction without a statement there is nothing to roll back, nor of one that was lost with its
-        connection: what the server said as it ended that is not to be hidden by another error."""
+        connection: what the server said as it ended that is not to be hidden by another error. A pool says that of a
+        server in an answer that nobody has asked for, so that the next one is none to a rollback."""
         self._is_over = False
         if self._beginning is None and not self.closed:
             try:
                 super().rollback()
-            except psycopg.OperationalError:
-                if not self.closed:
-                    raise
+            except psycopg.Error:
+                self.close()  # which ends whatever was begun
         self._beginning = None
 
     def has_ended(self) -> bool:

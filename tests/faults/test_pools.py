@@ -17,7 +17,7 @@ from vectorferry.connector._engine import list_shards, run_join
 from vectorferry.connector.plugin import DestinationError, SchemaMapping, VectorferryError
 from vectorferry.connector.sandbox import GeneratedCatalogue, Sandbox, SandboxSettings, running_sandbox
 from vectorferry.destinations import PgvectorDestination
-from vectorferry.destinations._postgres import Database, answers, parse_url
+from vectorferry.destinations._postgres import Database, answers, driver_of, parse_url
 from vectorferry.destinations._postgres import _database as _pooler
 from vectorferry.destinations._postgres._errors import translated
 
@@ -25,8 +25,10 @@ from ..examples import family
 from ..pgbouncer import PoolMode, pgbouncer
 from ..pinecone import forget_budgets
 from ..tables import differences
+from ..waiting import wait_until
 
 PINECONES: Final = ["visible", "lsn"]
+OWN: Final = "SELECT pg_backend_pid()"
 CATALOGUE: Final = GeneratedCatalogue(assets=6, features_per_asset=3, dimension=8, collections=("ads", "films"))
 BORROWED: Final = {"requests_per_minute": 60_000}
 """A limit that processes share: what is borrowed from Postgres goes through the pool as well, and takes no place in it
@@ -164,6 +166,24 @@ def test_what_a_pool_says_as_it_gives_up_is_not_lost(postgres_url: str, passable
                     database.plain_transaction(is_whole=is_whole) as connection,
                 ):
                     answers(connection, text("SELECT 1"))
+
+
+@pytest.mark.parametrize("mode", ["transaction", "session"])
+def test_a_server_that_has_ended_behind_a_pool_is_no_news_to_a_rollback(
+    postgres_url: str, passable_path: Path, mode: PoolMode, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The pool says so at once, in an answer to nothing. What was held is free, and nobody wants to read of that."""
+    with (
+        pgbouncer(postgres_url, passable_path, 2, mode) as url,
+        closing(Database(parse_url(url))) as database,
+        psycopg.connect(postgres_url, autocommit=True) as admin,
+    ):
+        for _ in range(2):
+            with database.lone_transaction() as connection:
+                driver = driver_of(connection)
+                admin.execute("SELECT pg_terminate_backend(%s, 60000)", driver.execute(OWN).fetchone())
+                wait_until(driver.has_ended)  # type: ignore[attr-defined]
+    assert caplog.messages == []
 
 
 @pytest.mark.long
