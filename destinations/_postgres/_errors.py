@@ -52,6 +52,8 @@ _FIXES: Final = {
 _PASSING: Final = "the database system is "
 """What it says while it is starting up, shutting down, in recovery mode, or not yet accepting connections."""
 
+_WITH_TLS: Final = "Put sslmode=verify-full into the `url`, and its authority's certificate: sslrootcert=FILE."
+
 _CONNECTION_FIXES: Final = {
     _PASSING: "Wait until it takes connections, and run again.",
     "query_wait_timeout": f"The pool in between had no connection to give in time. {NEEDED}",
@@ -62,6 +64,18 @@ _CONNECTION_FIXES: Final = {
     "name it in PgBouncer's ignore_startup_parameters.",
     "password authentication failed": "Check user and password in the destination's `url`.",
     "no password supplied": "Put the password into the destination's `url`: postgresql://user:password@host/database.",
+    # What OpenSSL says further, that it has expired or who has signed it, libpq keeps to itself.
+    "certificate verify failed": "The server's certificate has expired, or is none of the authority that `sslrootcert` "
+    "in the `url` names. Have it renewed, or name the authority that has signed it.",
+    "does not match host name": "In the `url`, use a host name that the server's certificate is for.",
+    "root certificate file": "Name the authority's certificate in the `url`: sslrootcert=FILE, or sslrootcert=system "
+    "for those that this machine trusts.",
+    "server does not support SSL": "Have the server, or the pool in between, take TLS. Where nobody can listen in, put "
+    "sslmode=disable into the `url`.",
+    "SSL required": f"The pool in between takes nobody without TLS. {_WITH_TLS}",
+    "no encryption": f"The server's pg_hba.conf does not let this user in from here, or not without TLS. {_WITH_TLS}",
+    "valid client certificate": "Put sslcert=FILE and sslkey=FILE into the `url`, of a certificate for this user.",
+    "invalid sslmode value": "Put one of disable, allow, prefer, require, verify-ca and verify-full into the `url`.",
     "pg_hba.conf": "The server's pg_hba.conf does not let this user in from here.",
     "does not exist": "Create it, or correct the destination's `url`.",
     "too many clients": "The server has no free connection. Close some, or raise max_connections.",

@@ -48,7 +48,7 @@ GROUPS: Final[Mapping[str, Callable[[str, str], bool]]] = {
     "quarantine": lambda name, _file: name == "QuarantineError",
     "limit": lambda name, _file: name == "LimitReachedError",
     "guard": lambda name, _file: name == "GuardRefusedError",
-    "locked": lambda name, _file: name == "LockedError",
+    "locked": lambda name, _file: name in ("LockedError", "LockLostError"),
     "key": lambda name, _file: name == "CredentialsError",
     "listing": lambda name, _file: name == "IncompleteScanError",
     "dagster": lambda _name, file: file.startswith("dagster_project/"),
