@@ -109,14 +109,15 @@ class BatchWrite:
         for asset_id in self.desired.assets:
             features = self.desired.add(asset_id)
             group += features
-            size += sum(feature.vector_bytes for feature in features)
+            size += sum(record.vector_bytes for feature in features for record in feature.records.values())
             if size >= _GROUP_BYTES:
                 yield group
                 group, size = [], 0
         yield group
 
     def _write(self, group: Sequence[DesiredFeature], dispatch: Dispatch) -> None:
-        if self._catalogue.ensure({record.spec for feature in group for record in feature.records.values()}):
+        specs = {record.index: record.spec for feature in group for record in feature.records.values()}
+        if self._catalogue.ensure(specs.values()):
             self.recorded = self._read_recorded()
         plan = plan_writes(group, self.recorded, self._updated)
         self._updated.update({index: len(features) for index, features in plan.updates.items()})
@@ -242,7 +243,7 @@ def _upsert(index: str, features: Sequence[DesiredFeature]) -> _Job:
 
 def _update(index: str, features: Sequence[DesiredFeature]) -> _Job:
     def work(writer: IndexWriter, namespace: str) -> WriteResult:
-        return writer.update(namespace, ((record_id(*feature.key), feature.metadata) for feature in features))
+        return writer.update(namespace, ((feature.record_id, feature.metadata) for feature in features))
 
     return _Job(index, work, _keys(features))
 
@@ -260,8 +261,8 @@ def _delete(index: str, keys: Sequence[FeatureKey]) -> _Job:
 
 
 def _encoded(feature: DesiredFeature, record: DesiredRecord) -> EncodedRecord:
-    return encode_record(record_id(*feature.key), record.dense, record.sparse, feature.metadata)
+    return encode_record(feature.record_id, record.dense, record.sparse, feature.metadata)
 
 
 def _keys(features: Iterable[DesiredFeature]) -> dict[str, FeatureKey]:
-    return {record_id(*feature.key): feature.key for feature in features}
+    return {feature.record_id: feature.key for feature in features}
