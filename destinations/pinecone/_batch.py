@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final, Self
 
+from sqlalchemy import NestedTransaction
+
 from vectorferry.connector.plugin import (
     Batch,
     CancellableCall,
@@ -44,10 +46,10 @@ store would wait for us after each batch, and we for the store (measured: 20,000
 
 class BatchWrite:
     """Brings the store to what a batch wants. `desired` and `recorded` say afterwards what was written, and what was
-    there.
+    there; `rows` what was entered in the manifest.
 
-    Before anything is touched it is in the manifest's journal, and in `touched`; the manifest itself is left to the
-    caller.
+    Before anything is touched it is in the manifest's journal, and in `touched`; to confirm what was entered is left to
+    the caller.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class BatchWrite:
         self._catalogue = catalogue
         self._earlier = EarlierParts(manifest, catalogue, layout, mapping, batch.collection, distrusted)
         self._updated: Counter[str] = Counter()
+        self.rows = ManifestRows({}, {})
         self.touched: dict[Place, Modality] = {}
         self.recorded = self._read_recorded()
         self._uncertain = {place.key for place in self.recorded.unconfirmed}
@@ -77,16 +80,30 @@ class BatchWrite:
             self._take_back(self.desired.assets)
             for group in self._groups():
                 self._write(group, dispatch)
-            written = dispatch.results()
-            lsns = [written.lsns, self._write_around(written.refused, dispatch) if written.refused else {}]
-            self.desired.keep(self.recorded)
+            lsns = self._acknowledged(dispatch)
             self._begin(plan_stale(self.desired, self.recorded), dispatch.delete)
             lsns.append(dispatch.results().lsns)
         return {index: max(each.get(index, 0) for each in lsns) for index in set().union(*lsns)}
 
-    def rows(self) -> ManifestRows:
-        """What the manifest should hold now."""
-        return self.desired.rows(self._uncertain)
+    def _acknowledged(self, dispatch: Dispatch) -> list[Mapping[str, int]]:
+        """What the writes were answered with, once all have been.
+
+        Nearly always all of it is taken. So the manifest's rows are entered while the last requests are under way: the
+        store would wait for that before the next batch.
+        """
+        entry = self._enter()
+        written = dispatch.results()
+        if not written.refused:
+            return [written.lsns]
+        entry.rollback()
+        around = self._write_around(written.refused, dispatch)
+        self._enter()
+        return [written.lsns, around]
+
+    def _enter(self) -> NestedTransaction:
+        self.desired.keep(self.recorded)
+        self.rows = self.desired.rows(self._uncertain)
+        return self._manifest.enter(self._batch, self.rows, self._layout.digest(self._mapping))
 
     def _fitting(self, batch: Batch) -> Batch:
         if unread := unread_assets(batch):
