@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeAlias
@@ -132,13 +133,12 @@ class Applied:
 
     def compare(self, before: RecordHashes, after: RecordHashes) -> None:
         """Count features and vectors by their hashes before and after."""
-        for key in before.keys() | after.keys():
-            modality, vector_name, _ = key
-            if vector_name is None:
-                counts = self.features.setdefault(modality, Counts())
-            else:
-                counts = self.vectors.setdefault((modality, vector_name), Counts())
-            counts.compare(before.get(key), after.get(key))
+        for (modality, name), number in _numbers(after.keys() - before.keys()).items():
+            self._counts(modality, name).inserted += number
+        for (modality, name), number in _numbers(before.keys() - after.keys()).items():
+            self._counts(modality, name).deleted += number
+        for key in before.keys() & after.keys():
+            self._counts(key[0], key[1]).compare(before[key], after[key])
 
     def set_aside(self, record: Rejected) -> None:
         """Name and count a record that was put into quarantine."""
@@ -148,9 +148,11 @@ class Applied:
     def _counts_of(self, record: Rejected) -> Counts:
         if not record.feature_id or record.modality not in MODALITIES:
             return self.assets
-        modality = Modality(record.modality)
-        if record.vector_name:
-            return self.vectors.setdefault((modality, record.vector_name), Counts())
+        return self._counts(Modality(record.modality), record.vector_name)
+
+    def _counts(self, modality: Modality, vector_name: str | None) -> Counts:
+        if vector_name:
+            return self.vectors.setdefault((modality, vector_name), Counts())
         return self.features.setdefault(modality, Counts())
 
     def __iadd__(self, other: Applied) -> Applied:
@@ -161,3 +163,8 @@ class Applied:
             self.vectors.setdefault(key, Counts()).__iadd__(counts)
         self.rejected.extend(other.rejected)
         return self
+
+
+def _numbers(keys: Iterable[tuple[Modality, str | None, Hashable]]) -> RowCounts:
+    """How many of these hashes are of rows and of vectors."""
+    return Counter((modality, vector_name) for modality, vector_name, _ in keys)

@@ -66,11 +66,15 @@ _SAMPLE_WIDTH: Final = 200
 _HEADER: Final = struct.Struct(">iii")
 
 
+_NOTHING: Final = b"\x01{}"
+
+
 class _JsonbLoader(Loader):
     format = pq.Format.BINARY
 
     def load(self, data: Buffer) -> Any:
-        return parse_json(bytes(data)[1:])  # the first byte is the format's version
+        # The first byte is the format's version. Most rows have nothing beyond their columns.
+        return {} if data == _NOTHING else parse_json(bytes(data)[1:])
 
 
 class _VectorLoader(Loader):

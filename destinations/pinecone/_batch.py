@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final, Self
 
+from sqlalchemy import NestedTransaction
+
 from vectorferry.connector.plugin import (
     Batch,
     CancellableCall,
@@ -44,10 +46,10 @@ store would wait for us after each batch, and we for the store (measured: 20,000
 
 class BatchWrite:
     """Brings the store to what a batch wants. `desired` and `recorded` say afterwards what was written, and what was
-    there.
+    there; `rows` what was entered in the manifest.
 
-    Before anything is touched it is in the manifest's journal, and in `touched`; the manifest itself is left to the
-    caller.
+    Before anything is touched it is in the manifest's journal, and in `touched`; to confirm what was entered is left to
+    the caller.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class BatchWrite:
         self._earlier = EarlierParts(manifest, catalogue, layout, mapping, batch.collection, distrusted)
         self._updated: Counter[str] = Counter()
         self._touched = touched
+        self.rows = ManifestRows({}, {})
         self.recorded = self._read_recorded()
         self._uncertain = {place.key for place in self.recorded.unconfirmed}
         self.desired = DesiredBatch(self._fitting(batch), layout, mapping)
@@ -78,16 +81,30 @@ class BatchWrite:
             self._take_back(self.desired.assets)
             for group in self._groups():
                 self._write(group, dispatch)
-            written = dispatch.results()
-            lsns = [written.lsns, self._write_around(written.refused, dispatch) if written.refused else {}]
-            self.desired.keep(self.recorded)
+            lsns = self._acknowledged(dispatch)
             self._begin(plan_stale(self.desired, self.recorded), dispatch.delete)
             lsns.append(dispatch.results().lsns)
         return {index: max(each.get(index, 0) for each in lsns) for index in set().union(*lsns)}
 
-    def rows(self) -> ManifestRows:
-        """What the manifest should hold now."""
-        return self.desired.rows(self._uncertain)
+    def _acknowledged(self, dispatch: Dispatch) -> list[Mapping[str, int]]:
+        """What the writes were answered with, once all have been.
+
+        Nearly always all of it is taken. So the manifest's rows are entered while the last requests are under way: the
+        store would wait for that before the next batch.
+        """
+        entry = self._enter()
+        written = dispatch.results()
+        if not written.refused:
+            return [written.lsns]
+        entry.rollback()
+        around = self._write_around(written.refused, dispatch)
+        self._enter()
+        return [written.lsns, around]
+
+    def _enter(self) -> NestedTransaction:
+        self.desired.keep(self.recorded)
+        self.rows = self.desired.rows(self._uncertain)
+        return self._manifest.enter(self._batch, self.rows, self._layout.digest(self._mapping))
 
     def _fitting(self, batch: Batch) -> Batch:
         if unread := unread_assets(batch):
@@ -110,14 +127,15 @@ class BatchWrite:
         for asset_id in self.desired.assets:
             features = self.desired.add(asset_id)
             group += features
-            size += sum(feature.vector_bytes for feature in features)
+            size += sum(record.vector_bytes for feature in features for record in feature.records.values())
             if size >= _GROUP_BYTES:
                 yield group
                 group, size = [], 0
         yield group
 
     def _write(self, group: Sequence[DesiredFeature], dispatch: Dispatch) -> None:
-        if self._catalogue.ensure({record.spec for feature in group for record in feature.records.values()}):
+        specs = {record.index: record.spec for feature in group for record in feature.records.values()}
+        if self._catalogue.ensure(specs.values()):
             self.recorded = self._read_recorded()
         plan = plan_writes(group, self.recorded, self._updated)
         self._updated.update({index: len(features) for index, features in plan.updates.items()})
@@ -243,7 +261,7 @@ def _upsert(index: str, features: Sequence[DesiredFeature]) -> _Job:
 
 def _update(index: str, features: Sequence[DesiredFeature]) -> _Job:
     def work(writer: IndexWriter, namespace: str) -> WriteResult:
-        return writer.update(namespace, ((record_id(*feature.key), feature.metadata) for feature in features))
+        return writer.update(namespace, ((feature.record_id, feature.metadata) for feature in features))
 
     return _Job(index, work, _keys(features))
 
@@ -261,8 +279,8 @@ def _delete(index: str, keys: Sequence[FeatureKey]) -> _Job:
 
 
 def _encoded(feature: DesiredFeature, record: DesiredRecord) -> EncodedRecord:
-    return encode_record(record_id(*feature.key), record.dense, record.sparse, feature.metadata)
+    return encode_record(feature.record_id, record.dense, record.sparse, feature.metadata)
 
 
 def _keys(features: Iterable[DesiredFeature]) -> dict[str, FeatureKey]:
-    return {record_id(*feature.key): feature.key for feature in features}
+    return {feature.record_id: feature.key for feature in features}

@@ -56,8 +56,8 @@ class Body:
     def __iter__(self) -> Iterator[bytes]:
         yield self._envelope.before
         for start in range(0, len(self._records), _SENT_AT_ONCE):
-            some = b",".join([record.body for record in self._records[start : start + _SENT_AT_ONCE]])
-            yield b"," + some if start else some
+            bodies = [record.body for record in self._records[start : start + _SENT_AT_ONCE]]
+            yield b",".join([b"", *bodies] if start else bodies)
         yield self._envelope.after
 
 

@@ -19,6 +19,7 @@ from vectorferry.connector.plugin import (
     without_rejected,
 )
 from vectorferry.destinations._postgres import FeatureKey
+from vectorferry.destinations.pinecone._ids import record_id
 from vectorferry.destinations.pinecone._layout import DesiredRecord, Layout
 from vectorferry.destinations.pinecone._manifest_tables import ManifestRows, Place, RecordedAssets, RecordedFeature
 from vectorferry.destinations.pinecone._metadata import Metadata, keys_hash, metadata_hash, record_metadata
@@ -26,29 +27,24 @@ from vectorferry.destinations.pinecone._metadata import Metadata, keys_hash, met
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DesiredFeature:
-    """One feature, its metadata, and its records by index. The metadata is the same in each."""
+    """One feature, its metadata, and its records by index. Id and metadata are the same in each. `recorded` is what
+    the manifest holds once all of it is written."""
 
     key: FeatureKey
-    feature: MappedFeature
+    record_id: str
     metadata: Metadata
-    metadata_hash: bytes
-    keys_hash: bytes
     records: Mapping[str, DesiredRecord]
+    recorded: RecordedFeature
 
     @property
-    def vector_bytes(self) -> int:
-        """How much the numbers of its vectors take."""
-        return sum(record.vector_bytes for record in self.records.values())
+    def modality(self) -> Modality:
+        """The feature's."""
+        return self.recorded.modality
 
-    def as_recorded(self) -> RecordedFeature:
-        """What the manifest holds once all of it is written."""
-        return RecordedFeature(
-            modality=self.feature.modality,
-            row_hash=self.feature.row_hash,
-            metadata_hash=self.metadata_hash,
-            keys_hash=self.keys_hash,
-            records={index: record.digest for index, record in self.records.items()},
-        )
+    def without(self, index: str) -> DesiredFeature:
+        """The same without its record in an index."""
+        records = {name: record for name, record in self.records.items() if name != index}
+        return replace(self, records=records, recorded=self.recorded.without(index))
 
 
 class DesiredBatch:
@@ -83,12 +79,12 @@ class DesiredBatch:
     def wants(self, place: Place) -> bool:
         """Whether there is to be a record at this place."""
         desired = self.features.get(place.key)
-        return desired is not None and place.index in desired.records
+        return desired is not None and place.index_name in desired.records
 
     def set_aside_features(self, words: Mapping[FeatureKey, str]) -> None:
         """Take out features of which the store has refused every record, each with the store's words."""
         for key, detail in words.items():
-            modality = self.features.pop(key).feature.modality
+            modality = self.features.pop(key).modality
             del self.touched[key]
             self._reject(Rejected(key[0], Reason.REFUSED, detail, key[1], modality))
 
@@ -96,22 +92,21 @@ class DesiredBatch:
         """Take out the vectors of records that the store has refused, each with the store's words."""
         for place, detail in words.items():
             desired = self.features[place.key]
-            modality = desired.feature.modality
-            for name in self._layout.names_in(desired.records[place.index]):
+            modality = desired.modality
+            for name in self._layout.names_in(desired.records[place.index_name]):
                 self._reject(Rejected(place.asset_id, Reason.REFUSED, detail, place.feature_id, modality, name))
 
     def give_up(self, places: Iterable[Place]) -> None:
         """Want these records no more, of which not even the earlier version was taken."""
         for place in places:
             desired, asset = self.features[place.key], self.assets[place.asset_id]
-            lost = {(place.feature_id, name) for name in self._layout.names_in(desired.records[place.index])}
+            lost = {(place.feature_id, name) for name in self._layout.names_in(desired.records[place.index_name])}
             rejected = (
                 replace(record, kept=record.kept and (record.feature_id, record.vector_name) not in lost)
                 for record in asset.rejected
             )
             self.assets[place.asset_id] = replace(asset, rejected=tuple(rejected))
-            records = {index: record for index, record in desired.records.items() if index != place.index}
-            self.features[place.key] = replace(desired, records=records)
+            self.features[place.key] = desired.without(place.index_name)
 
     def keep(self, recorded: RecordedAssets) -> None:
         """Let the features that were set aside whole stay as they are stored, if they are of the batch's modalities."""
@@ -130,7 +125,7 @@ class DesiredBatch:
     def rows(self, uncertain: Set[FeatureKey]) -> ManifestRows:
         """What the manifest should hold for the batch's assets. A killed run had touched the `uncertain` features."""
         per_asset = {asset_id: {modality.value: 0 for modality in self.batch.modalities} for asset_id in self.assets}
-        rows = {key: desired.as_recorded() for key, desired in self.features.items()} | self.kept
+        rows = {key: desired.recorded for key, desired in self.features.items()} | self.kept
         for (asset_id, _), row in rows.items():
             per_asset[asset_id][row.modality.value] += 1
         return ManifestRows(rows, per_asset, self.touched.keys(), self.kept.keys() & uncertain)
@@ -147,7 +142,10 @@ class DesiredBatch:
                 Rejected(asset.asset_id, Reason(error.reason), str(error), feature.feature_id, feature.modality)
             )
             return None
-        desired = DesiredFeature(key, feature, metadata, metadata_hash(metadata), keys_hash(metadata), records)
+        digests = {index: record.digest for index, record in records.items()}
+        hashes = (feature.row_hash, metadata_hash(metadata), keys_hash(metadata))
+        recorded = RecordedFeature(feature.modality, *hashes, digests)
+        desired = DesiredFeature(key, record_id(*key), metadata, records, recorded)
         self.features[key], self.touched[key] = desired, feature.modality
         return desired
 

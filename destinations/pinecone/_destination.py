@@ -3,6 +3,7 @@
 What is in Pinecone is recorded in a manifest in Postgres. The order of things is what makes a killed run harmless:
 first the journal (what is about to be touched), then Pinecone (whole records and metadata, then deletes), and once all
 of it is acknowledged, the manifest. What a killed run had touched is in the journal, and is written or deleted again.
+(The manifest's rows are sent to Postgres before that, in a transaction that is committed afterwards, or not at all.)
 """
 
 from __future__ import annotations
@@ -347,7 +348,7 @@ class PineconeDestination(Destination):
         lsns = write.carry_out(opened.threads)
         namespace = self._layout.namespace_of(batch.collection)
         self._touched |= {(index, namespace) for index in lsns}
-        self._manifest.commit(batch, write.rows(), write.desired.rejected, self._digest, lsns, namespace)
+        self._manifest.confirm(batch, write.rows, write.desired.rejected, lsns, namespace)
         self._distrusted.forget(batch.collection, (asset.asset_id for asset in batch.assets))
         return count_written(write.desired, write.recorded, opened.catalogue.vector_of)
 

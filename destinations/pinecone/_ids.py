@@ -22,6 +22,7 @@ _LONGEST_PREFIX: Final = 20
 _LONGEST_TEMPLATE: Final = 200
 _COLLECTION: Final = "{collection}"
 _DEFAULT_NAMESPACE: Final = "__default__"
+_SAFE: Final = re.compile(r"[ -\"$&-~]*")
 _UNSAFE: Final = re.compile(rb"[^ -~]|[%#]")
 _PRINTABLE: Final = re.compile(r"[ -~]*")
 _CUT_ESCAPE: Final = re.compile(r"%.?$")
@@ -135,7 +136,7 @@ def pinecone_metric(metric: Metric) -> PineconeMetric:
 
 def _escaped(text: str) -> str:
     """Printable ASCII without ``#``, different for different texts."""
-    if text.isascii() and text.isalnum():
+    if _SAFE.fullmatch(text):
         return text
     return _UNSAFE.sub(lambda found: b"%%%02X" % found[0][0], text.encode("utf-8", "surrogatepass")).decode("ascii")
 

@@ -101,7 +101,7 @@ class EarlierParts:
         """The records at these places, as far as they are what was written."""
         by_index: dict[str, list[Place]] = defaultdict(list)
         for place in sorted(places):
-            by_index[place.index].append(place)
+            by_index[place.index_name].append(place)
         read: dict[FeatureKey, dict[str, StoredRecord]] = defaultdict(dict)
         for index, in_index in by_index.items():
             records = self._fetched(index, in_index)
@@ -129,10 +129,10 @@ class EarlierParts:
         """What a run that was killed has written is as good as what it found; what a check has found to be another one
         than was written is not."""
         before = recorded.features[place.key]
-        name = self._catalogue.vector_of(place.index)
+        name = self._catalogue.vector_of(place.index_name)
         if record is None or self._distrusted.names(self._collection, before.modality, name, place.key):
             return False
-        return place in recorded.unconfirmed or record.digest == before.records[place.index]
+        return place in recorded.unconfirmed or record.digest == before.records[place.index_name]
 
     def _stored(self, feature: MappedFeature, asset_id: str, records: _StoredRecords) -> MappedFeature:
         """The feature with the vectors that were read back of it, and no others."""

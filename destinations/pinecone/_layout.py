@@ -47,7 +47,8 @@ class DesiredRecord:
     @property
     def vector_bytes(self) -> int:
         """How much the numbers of the vectors take."""
-        return sum(vector_bytes(vector) for vector in (self.dense, self.sparse) if vector is not None)
+        dense = 0 if self.dense is None else self.dense.nbytes
+        return dense if self.sparse is None else dense + vector_bytes(self.sparse)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,25 +102,23 @@ class Layout:
 
     def records(self, feature: MappedFeature, mapping: SchemaMapping) -> Iterator[DesiredRecord]:
         """The records of a feature, one per index. Its vectors have been checked (`unfit_vectors`)."""
-        vectors = {name: vector for name, vector in feature.vectors.items() if self.keeps(name)}
-        joined = self._joined(feature, mapping, vectors)
-        for name, vector in vectors.items():
-            if name in joined.values():
-                continue
-            partner = joined.get(name)
-            yield self._record(feature, mapping, name, vector, partner)
+        joined = self._joined(feature, mapping) if self.hybrid else {}
+        for name, vector in feature.vectors.items():
+            if self.keeps(name) and name not in joined.values():
+                yield self._record(feature, mapping, name, vector, joined.get(name))
 
     def unfit_vectors(
         self, feature: MappedFeature, mapping: SchemaMapping, indexed: Collection[str]
     ) -> Mapping[str, QuarantineError]:
         """By name, the vectors that Pinecone would refuse, or bill an index for that nobody has asked for, and why.
         There are indexes for those that are `indexed`."""
-        problems = {
-            name: _problem(name, vector) if name in indexed or self.makes(name, mapping) else _unasked(name)
-            for name, vector in feature.vectors.items()
-            if self.keeps(name)
-        }
-        return {name: problem for name, problem in problems.items() if problem}
+        problems = {}
+        for name, vector in feature.vectors.items():
+            if self.keeps(name):
+                problem = _problem(name, vector) if name in indexed or self.makes(name, mapping) else _unasked(name)
+                if problem:
+                    problems[name] = problem
+        return problems
 
     def names_in(self, record: DesiredRecord) -> list[str]:
         """The named vectors that a record holds."""
@@ -147,14 +146,15 @@ class Layout:
         """Whether this named vector is kept at all."""
         return not self.vectors or name in self.vectors or name in self.hybrid.values()
 
-    def _joined(self, feature: MappedFeature, mapping: SchemaMapping, vectors: Mapping[str, Vector]) -> dict[str, str]:
+    def _joined(self, feature: MappedFeature, mapping: SchemaMapping) -> dict[str, str]:
         """By dense vector, the sparse one of this feature that goes into the same record."""
         return {
             dense: sparse
             for dense, sparse in self.hybrid.items()
-            if mapping.vector(feature.modality, dense).metric == "inner_product"
-            and isinstance(vectors.get(dense), np.ndarray)
-            and isinstance(vectors.get(sparse), SparseVector)
+            if self.keeps(dense)
+            and mapping.vector(feature.modality, dense).metric == "inner_product"
+            and isinstance(feature.vectors.get(dense), np.ndarray)
+            and isinstance(feature.vectors.get(sparse), SparseVector)
         }
 
     def _record(
@@ -189,7 +189,8 @@ def _unasked(name: str) -> QuarantineError:
 
 def _problem(name: str, vector: Vector) -> QuarantineError | None:
     values = vector.values if isinstance(vector, SparseVector) else vector
-    if not np.count_nonzero(values):
+    # Most often ends at the first number. Numpy looks at all of them, and lets other threads run meanwhile.
+    if not any(values):
         return QuarantineError(
             Reason.ZERO_VECTOR, f"vector {name}: Pinecone takes no vector whose numbers are all zero"
         )

@@ -3,6 +3,8 @@
 Pinecone cannot say cheaply what it holds, and has no transactions. So before records are touched they are entered as
 unconfirmed, and struck out in the transaction that records what has become of them. A run that is killed in between
 leaves them in the journal: records that may or may not be there, with unknown content.
+
+That transaction may be filled while the last requests are under way; it is committed when all have been acknowledged.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Connection, delete, func, inspect, select, update
+from sqlalchemy import Connection, NestedTransaction, delete, func, inspect, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from vectorferry.connector.plugin import (
@@ -247,8 +249,8 @@ class Manifest:
     def alone(self, collection: str, fences: Sequence[Fence] = ()) -> Iterator[None]:
         """Let no other process write this collection meanwhile: each would record what the other one has overwritten.
 
-        What `commit` and `remove` record in this block is kept when it ends, if the `fences` stand then. When Postgres
-        has ended the transaction before, it is not, and the records that were touched stay unconfirmed.
+        What `enter`, `confirm` and `remove` record in this block is kept when it ends, if the `fences` stand then. When
+        Postgres has ended the transaction before, it is not, and the records that were touched stay unconfirmed.
         """
         with self._writing(collection) as connection:
             if fences:
@@ -297,36 +299,50 @@ class Manifest:
                 wait_for_lock(connection, self._tables, f"collection {collection}")
                 journal(connection, self._tables.unconfirmed, collection, places)
 
-    def commit(
+    def enter(self, batch: Batch, rows: ManifestRows, layout: str) -> NestedTransaction:
+        """Enter in the transaction of `alone` what `confirm` is going to make known, while the store is still at it.
+
+        It is rolled back where the store refuses some of it. Until then, nothing may be forgotten or adopted on another
+        connection, which would wait for this one. The same again writes nothing.
+
+        Args:
+            batch: its assets are recorded; of features, only those of its modalities are removed.
+            rows: what the store will hold of them.
+            layout: how features became records.
+        """
+        tables = self._tables
+        with self._locked_transaction() as connection:
+            entry = connection.begin_nested()
+            write_features(connection, tables.features, batch, rows)
+            write_ledger(connection, tables, batch, rows.per_asset, layout)
+        return entry
+
+    def confirm(
         self,
         batch: Batch,
         rows: ManifestRows,
         rejected: Sequence[Rejected],
-        layout: str,
         written: Mapping[str, int],
         namespace: str,
     ) -> None:
-        """Record a batch that the store has acknowledged: all or nothing, and the same again writes nothing.
+        """Record that the store has acknowledged a batch, when the transaction of `alone` ends: all or nothing.
 
         Args:
-            batch: its assets are recorded; of features, only those of its modalities are removed.
-            rows: what the store holds of them now.
+            batch: its records are struck out of the journal.
+            rows: what was entered.
             rejected: everything that was set aside of these assets.
-            layout: how features became records.
             written: by index, the highest sequence number that writing was answered with.
             namespace: the collection's, in every index.
         """
         tables = self._tables
         indexes = {index: 0 for feature in rows.features.values() for index in feature.records}
         with self._locked_transaction() as connection:
-            write_features(connection, tables.features, batch, rows)
-            write_ledger(connection, tables, batch, rows.per_asset, layout)
             replace_rejected(connection, tables.quarantine, batch, rejected)
             confirm(connection, tables.unconfirmed, batch, rows.uncertain)
             advance(connection, tables.namespaces, batch.collection, namespace, {**indexes, **written})
 
     def remove(self, collection: str, asset_ids: Sequence[str], written: Mapping[str, int], namespace: str) -> None:
-        """Forget assets whose records the store has deleted. The arguments are those of `commit`."""
+        """Forget assets whose records the store has deleted. The arguments are those of `confirm`."""
         tables = self._tables
         with self._locked_transaction() as connection:
             for table in (tables.features, tables.ledger, tables.quarantine, tables.unconfirmed):

@@ -172,7 +172,7 @@ def read_unconfirmed(
 def journal(connection: Connection, unconfirmed: Table, collection: str, places: Mapping[Place, Modality]) -> None:
     """Enter records as unconfirmed, in one statement: nothing can be sent before it."""
     columns = [unconfirmed.c[name] for name in ("asset_id", "feature_id", "index_name", "modality")]
-    rows = [(place.asset_id, place.feature_id, place.index, places[place].value) for place in sorted(places)]
+    rows = [(place.asset_id, place.feature_id, place.index_name, places[place].value) for place in sorted(places)]
     arrays = map(text_array, zip(*rows, strict=True))
     entered = func.unnest(*arrays).table_valued(*(column.name for column in columns)).render_derived()
     new = insert(unconfirmed).from_select(

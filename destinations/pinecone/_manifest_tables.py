@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
@@ -37,18 +37,18 @@ from vectorferry.destinations._postgres import (
 _FEATURE: Final = ("collection", "asset_id", "feature_id")
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Place:
-    """Where one record is, within a collection."""
+class Place(NamedTuple):
+    """Where one record is, within a collection. (There is one for each record that is written, and a dataclass takes
+    three times as long to make, hash and sort.)"""
 
     asset_id: str
     feature_id: str
-    index: str
+    index_name: str
 
     @property
     def key(self) -> FeatureKey:
         """The feature that the record is of."""
-        return self.asset_id, self.feature_id
+        return self[:2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,10 @@ class RecordedFeature:
     def without_row_hash(self) -> RecordedFeature:
         """The same, as a manifest that was rebuilt from the store has it."""
         return replace(self, row_hash=None)
+
+    def without(self, index: str) -> RecordedFeature:
+        """The same without the record in an index."""
+        return replace(self, records={name: digest for name, digest in self.records.items() if name != index})
 
     def also_in(self, index: str, other: RecordedFeature) -> RecordedFeature:
         """The same with the record that was found in an index; metadata that differs is not known any more."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
@@ -26,6 +26,13 @@ SHORTENED: Final = "shortened"
 MetadataValue: TypeAlias = str | float | int | bool | list[str]
 Metadata: TypeAlias = dict[str, MetadataValue]
 _Path: TypeAlias = tuple[str, ...]
+_Leaf: TypeAlias = tuple[_Path, str, MetadataValue]
+"""The path of the object that a value is in, its key there, and the value."""
+
+_NUMBERS: Final = frozenset({float, int, bool})
+_USUAL_LEAVES: Final = 100
+"""The keys of features with more values are not remembered: they could take much memory."""
+
 _ALWAYS: Final = frozenset({"collection", "asset_id", "feature_id", "modality"})
 _OWN: Final = _ALWAYS | {"url", SHORTENED}
 
@@ -77,8 +84,10 @@ def record_metadata(
     }
     if asset.url and "url" not in options.leave_out:
         metadata["url"] = asset.url
-    fields = {**feature.columns, "metadata": feature.metadata}
-    _add(metadata, _sent(_leaves(fields), options.leave_out))
+    values, paths, names = _sent({**feature.columns, "metadata": feature.metadata}, options.leave_out)
+    keys = _keys if len(values) <= _USUAL_LEAVES else _keys.__wrapped__
+    for position, key in keys(tuple(paths), tuple(names)):
+        metadata[key] = values[position]
     if earlier:
         left_out = _beginnings(options.leave_out)
         more = {key: value for key, value in earlier.items() if not f"{key}.".startswith(left_out)}
@@ -120,23 +129,26 @@ def plain_value(value: Any) -> MetadataValue:
     return plain
 
 
-def _leaves(fields: Mapping[str, Any]) -> Iterator[tuple[_Path, MetadataValue]]:
-    """Everything that is no object, with its path. Without recursion: metadata may be nested deeply."""
+def _leaves(fields: Mapping[str, Any]) -> Iterator[_Leaf]:
+    """Everything that is no object. Without recursion: metadata may be nested deeply."""
     waiting: list[tuple[_Path, Mapping[str, Any]]] = [((), fields)]
     while waiting:
         path, values = waiting.pop()
         for key, value in values.items():
-            if type(value) is str:  # as most are
-                yield (*path, key), value
-            elif value is None:
+            if value is None:
                 continue
+            kind = type(value)
+            if kind is str:  # as most are
+                yield path, key, value
+            elif kind in _NUMBERS:  # to look for an abstract class takes longer
+                yield path, key, plain_value(value)
             elif isinstance(value, Mapping):
                 waiting.append(((*path, key), value))
             elif isinstance(value, datetime):
-                yield (*path, key), value.astimezone(UTC).isoformat()
-                yield (*path, key, "epoch"), value.timestamp()
+                yield path, key, value.astimezone(UTC).isoformat()
+                yield (*path, key), "epoch", value.timestamp()
             else:
-                yield (*path, key), plain_value(value)
+                yield path, key, plain_value(value)
 
 
 def _listed(items: Iterable[Any]) -> MetadataValue:
@@ -147,21 +159,37 @@ def _listed(items: Iterable[Any]) -> MetadataValue:
     return [item if isinstance(item, str) else json.dumps(item) for item in present]
 
 
-def _sent(leaves: Iterable[tuple[_Path, MetadataValue]], left_out: Iterable[str]) -> list[tuple[_Path, MetadataValue]]:
-    """The leaves that are sent. Keys are never shortened, so that too many of them end the walk: memory is bounded."""
-    prefixes = _beginnings(left_out)
-    sent: list[tuple[_Path, MetadataValue]] = []
+def _sent(fields: Mapping[str, Any], left_out: Sequence[str]) -> tuple[list[MetadataValue], list[_Path], list[str]]:
+    """The values that are sent, with the path of the object that each is in, and its key there. Keys are never
+    shortened, so that too many of them end the walk: memory is bounded."""
+    prefixes = _beginnings(left_out) if left_out else ()
+    values: list[MetadataValue] = []
+    paths: list[_Path] = []
+    names: list[str] = []
     size = 0
-    for path, value in leaves:
-        key = ".".join(path)
+    for path, name, value in _leaves(fields):
+        key = ".".join((*path, name)) if path else name
         if prefixes and f"{key}.".startswith(prefixes):
             continue
         size += len(key)
         if size > LARGEST_METADATA:
             detail = f"the keys of its metadata alone have more than the {LARGEST_METADATA:,} bytes that Pinecone takes"
             raise QuarantineError(Reason.TOO_LARGE, f"{detail}: name some under `metadata.leave_out`")
-        sent.append((path, value))
-    return sent
+        values.append(value)
+        paths.append(path)
+        names.append(name)
+    return values, paths, names
+
+
+@lru_cache(maxsize=64)  # most features have the same
+def _keys(paths: Sequence[_Path], names: Sequence[str]) -> Sequence[tuple[int, str]]:
+    """The keys of values that are in these objects under these names, each with the position of its value, in an order
+    that does not depend on the order in which they came."""
+    keys: dict[str, int] = {}
+    places = [(*path, name) for path, name in zip(paths, names, strict=True)]
+    for position in sorted(range(len(places)), key=lambda each: (-len(places[each]), places[each])):
+        keys[_free(".".join(places[position]), keys)] = position
+    return [(position, key) for key, position in keys.items()]
 
 
 def _beginnings(left_out: Iterable[str]) -> tuple[str, ...]:
@@ -169,16 +197,10 @@ def _beginnings(left_out: Iterable[str]) -> tuple[str, ...]:
     return tuple(f"{key}." for key in left_out)
 
 
-def _add(metadata: Metadata, leaves: Iterable[tuple[_Path, MetadataValue]]) -> None:
-    """Add each under its dotted path, in an order that does not depend on the order in which they came."""
-    for path, value in sorted(leaves, key=lambda leaf: (-len(leaf[0]), leaf[0])):
-        metadata[_free(".".join(path), metadata)] = value
-
-
-def _free(key: str, metadata: Metadata) -> str:
+def _free(key: str, taken: Container[str]) -> str:
     """The key itself unless another has it, or Vectorferry uses it."""
     name, number = key, 1
-    while name in metadata or name in _OWN:
+    while name in taken or name in _OWN:
         number += 1
         name = f"{key}~{number}"
     return name

@@ -4,7 +4,7 @@ numbers. Pure."""
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -30,7 +30,7 @@ class WritePlan:
 
     def delete(self, place: Place, modality: Modality) -> None:
         """Remove the record, if it is there."""
-        self.deletes[place.index].append(place.key)
+        self.deletes[place.index_name].append(place.key)
         self.places[place] = modality
 
 
@@ -44,7 +44,7 @@ def plan_writes(features: Iterable[DesiredFeature], recorded: RecordedAssets, up
             writes = _writes_for(plan, place, desired, recorded)
             if writes is not None:
                 writes[index].append(desired)
-                plan.places[place] = desired.feature.modality
+                plan.places[place] = desired.modality
     _replace_updates(plan, updated)
     return plan
 
@@ -77,7 +77,7 @@ def count_written(desired: DesiredBatch, recorded: RecordedAssets, vector_of: Ca
         applied.assets.compare(recorded.assets.get(asset.asset_id), asset.row_hash)
     modalities = desired.batch.modalities
     before = {key: feature for key, feature in recorded.features.items() if feature.modality in modalities}
-    after = {key: _comparable(feature.as_recorded(), before.get(key)) for key, feature in desired.features.items()}
+    after = {key: _comparable(feature.recorded, before.get(key)) for key, feature in desired.features.items()}
     applied.compare(_digests(before, vector_of), _digests(after | desired.kept, vector_of))
     for record in desired.rejected:
         applied.set_aside(record)
@@ -96,11 +96,11 @@ def _writes_for(
 ) -> dict[str, list[DesiredFeature]] | None:
     """The part of the plan that this record belongs to; None where it is as it should be."""
     before = None if place in recorded.unconfirmed else recorded.features.get(desired.key)
-    if before is None or before.records.get(place.index) != desired.records[place.index].digest:
+    if before is None or before.records.get(place.index_name) != desired.records[place.index_name].digest:
         return plan.upserts
-    if before.keys_hash != desired.keys_hash:
+    if before.keys_hash != desired.recorded.keys_hash:
         return plan.upserts  # an update merges: a key that is gone would stay
-    return plan.updates if before.metadata_hash != desired.metadata_hash else None
+    return plan.updates if before.metadata_hash != desired.recorded.metadata_hash else None
 
 
 def _replace_updates(plan: WritePlan, updated: Mapping[str, int]) -> None:
@@ -126,10 +126,9 @@ def _comparable(after: RecordedFeature, before: RecordedFeature | None) -> Recor
 
 
 def _digests(features: Mapping[FeatureKey, RecordedFeature], vector_of: Callable[[str], str]) -> RecordHashes:
-    rows: RecordHashes = {(feature.modality, None, key): feature.row_hash or b"" for key, feature in features.items()}
-    records: RecordHashes = {
-        (feature.modality, vector_of(index), key): digest
-        for key, feature in features.items()
-        for index, digest in feature.records.items()
-    }
-    return {**rows, **records}
+    digests: dict[tuple[Modality, str | None, Hashable], bytes] = {}
+    for key, feature in features.items():
+        digests[feature.modality, None, key] = feature.row_hash or b""
+        for index, digest in feature.records.items():
+            digests[feature.modality, vector_of(index), key] = digest
+    return digests

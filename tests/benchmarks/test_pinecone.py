@@ -27,6 +27,7 @@ import pytest
 from pgvector.psycopg import register_vector
 from pinecone import Pinecone, ServerlessSpec
 
+from vectorferry.connector._engine._opening import RARE_GARBAGE
 from vectorferry.connector.plugin import DenseVector, SchemaMapping
 from vectorferry.connector.sandbox import SandboxSettings
 from vectorferry.connector.testing import refill
@@ -99,8 +100,8 @@ class Contest:
         gc.freeze()  # the rows are made beforehand here; in a sync they come and go
 
     def destination(self) -> None:
-        """The whole destination, as it is set by default."""
-        with closing(self._opened()) as opened:
+        """The whole destination, as it is set by default, and with Python as a sync sets it."""
+        with closing(self._opened()) as opened, RARE_GARBAGE:
             opened.prepare(SchemaMapping())
             for start in range(0, len(self._assets), ASSETS_PER_BATCH):
                 opened.apply(batch(*self._assets[start : start + ASSETS_PER_BATCH], collection=NAMESPACE))
@@ -129,7 +130,7 @@ class Contest:
 
     def refill(self, store: PgvectorDestination) -> None:
         """The whole of `vectorferry refill`, into an index that has to be made."""
-        with closing(self._opened()) as opened:
+        with closing(self._opened()) as opened, RARE_GARBAGE:
             summary = asyncio.run(refill(store, opened, name=PREFIX))
         assert summary.exit_code == 0
 

@@ -148,6 +148,12 @@ class Lane:
                     self._listings[mapped.asset_id] = listing
                 await self._hand_over(self._batcher.add(mapped, fence))
 
+    async def keep_busy(self) -> None:
+        """Hand over what has been gathered, full or not, where nothing is being applied."""
+        async with self._batching:
+            if self.alive and (self._flight is None or self._flight.done()):
+                await self._hand_over(self._batcher.flush())
+
     async def flush(self) -> None:
         """Hand over what has been gathered, and wait until all of it is written."""
         async with self._batching:

@@ -49,8 +49,10 @@ def losses(
     lost: Counter[RowKind] = Counter()
     suspicious = False
     for modality in modalities:
+        if not stored.get(modality):  # as most have features of one modality
+            continue
         now = {feature.feature_id: feature for feature in asset.features if feature.modality == modality}
-        before = _without(stored.get(modality, {}), asset, now, mapping.modality(modality))
+        before = _without(stored[modality], asset, now, mapping.modality(modality))
         if fewer := max(0, len(before) - len(now)):
             lost[modality, None] = fewer
         for name, vectors in _fewer_vectors(before, now).items():

@@ -39,7 +39,8 @@ KILLED_AFTER = [
     (Manifest, "adopt"),
     (Manifest, "forget_index"),
     (Manifest, "put_index"),
-    (Manifest, "commit"),
+    (Manifest, "enter"),
+    (Manifest, "confirm"),
     (Manifest, "remove"),
     (Dispatch, "results"),
 ]

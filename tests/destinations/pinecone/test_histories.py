@@ -23,8 +23,9 @@ from ...builders import asset, batch, dense, feature
 from ...examples import examples
 from ...pinecone import pinecone_destination
 
-KILLED = ("start", "begin", "results", "results again", "commit")
-"""The steps of a batch: nothing yet, journal, upserts and updates, deletes, manifest. A killed one has been done."""
+KILLED = ("start", "begin", "enter", "results", "results again", "confirm")
+"""The steps of a batch: nothing yet, journal, the manifest's rows, upserts and updates, deletes, manifest. A killed one
+has been done."""
 
 
 @dataclass(frozen=True)

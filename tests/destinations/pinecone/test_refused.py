@@ -116,7 +116,7 @@ def test_what_a_killed_run_left_of_a_feature_is_certain_under_its_new_modality(
         raise Killed
 
     with monkeypatch.context() as patches:
-        patches.setattr(Manifest, "commit", killed)
+        patches.setattr(Manifest, "confirm", killed)
         with pytest.raises(Killed):
             open_pinecone().apply(batch(asset("a", feature("f1", {"old": dense(1)}, modality=Modality.TEXT))))
     assert stored_ids(sandbox, "media-old-8") == {"a#f1"}
@@ -135,7 +135,7 @@ def test_what_a_killed_run_left_of_a_feature_that_is_bad_now_stays_in_the_journa
 
     open_pinecone().apply(in_two_indexes(1, "1"))
     with monkeypatch.context() as patches:
-        patches.setattr(Manifest, "commit", killed)
+        patches.setattr(Manifest, "confirm", killed)
         with pytest.raises(Killed):
             open_pinecone().apply(in_two_indexes(2, "2"))
     destination = open_pinecone()

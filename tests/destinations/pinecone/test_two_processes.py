@@ -44,7 +44,7 @@ def test_what_is_recorded_is_what_was_written_last(
     """One is about to record what it wrote when the other one comes with something older."""
     one, other = open_pinecone(), open_pinecone()
     one.apply(version(0))
-    commit = Manifest.commit
+    confirm = Manifest.confirm
     writes: list[Future[Any]] = []
 
     def overtaken(manifest: Manifest, what: Batch, *arguments: Any) -> None:
@@ -52,10 +52,10 @@ def test_what_is_recorded_is_what_was_written_last(
             writes.append(pool.submit(other.apply, version(1)))
             with psycopg.connect(postgres_url, autocommit=True) as watching:
                 wait_until(lambda: writes[0].done() or bool(watching.execute(WAITING).fetchall()))
-        commit(manifest, what, *arguments)
+        confirm(manifest, what, *arguments)
 
     with ThreadPoolExecutor(1) as pool:
-        monkeypatch.setattr(Manifest, "commit", overtaken)
+        monkeypatch.setattr(Manifest, "confirm", overtaken)
         one.apply(version(2))
         writes[0].result()
     assert (known_as(one), first_number(sandbox)) == ("1", 1)
@@ -69,16 +69,16 @@ def test_who_has_lost_the_turn_records_nothing_and_does_all_of_it_again(
     """Postgres ends every connection between Pinecone's last answer and the manifest."""
     destination = open_pinecone()
     destination.apply(batch(asset("a", feature("f0"))))
-    commit = Manifest.commit
+    confirm = Manifest.confirm
 
     def ended(manifest: Manifest, *arguments: Any) -> None:
         with psycopg.connect(postgres_url, autocommit=True) as postgres:
             postgres.execute(ENDED)
-        commit(manifest, *arguments)
+        confirm(manifest, *arguments)
 
     later = batch(asset("a", feature("f1"), feature("f2"), fingerprint="2"))
     with monkeypatch.context() as patches:
-        patches.setattr(Manifest, "commit", ended)
+        patches.setattr(Manifest, "confirm", ended)
         with pytest.raises(RetryableError):
             destination.apply(later)
     assert destination.known("ads", ["a"]) == {}

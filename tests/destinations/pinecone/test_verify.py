@@ -72,7 +72,7 @@ def test_records_that_a_killed_run_was_writing_are_left_to_the_next_sync(
     destination = open_pinecone()
     destination.apply(batch(asset("a", feature("f1")), asset("b", feature("f1"))))
     with monkeypatch.context() as patches:
-        patches.setattr(type(destination._manifest), "commit", _killed)
+        patches.setattr(type(destination._manifest), "confirm", _killed)
         with pytest.raises(KeyboardInterrupt):
             destination.apply(batch(asset("a", feature("f1", {"model-v1": dense(3)}), feature("f2"))))
     assert set(sandbox.pinecone.records(INDEX, "ads")) == {"a#f1", "a#f2", "b#f1"}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from vectorferry.connector.plugin import Batch, Modality
+from vectorferry.connector.plugin import Batch, Modality, Rejected
 from vectorferry.destinations.pinecone._manifest import Manifest
 from vectorferry.destinations.pinecone._manifest_tables import ManifestRows, RecordedFeature
 
@@ -41,7 +41,11 @@ def commit(
     *,
     layout: str = LAYOUT,
     written: Mapping[str, int] | None = None,
+    rejected: Sequence[Rejected] | None = None,
 ) -> None:
-    """Commit a batch of which these features were written."""
-    rejected = [*(each for asset in batch.assets for each in asset.rejected), *batch.rejected]
-    manifest.commit(batch, rows(batch, features), rejected, layout, written or {}, NAMESPACE)
+    """Commit a batch of which these features were written; `rejected` where the store has set more aside."""
+    aside = [*(each for asset in batch.assets for each in asset.rejected), *batch.rejected]
+    desired = rows(batch, features)
+    with manifest.alone(batch.collection):
+        manifest.enter(batch, desired, layout)
+        manifest.confirm(batch, desired, aside if rejected is None else rejected, written or {}, NAMESPACE)

@@ -13,7 +13,7 @@ from vectorferry.destinations.pinecone._manifest_tables import Place, RecordedFe
 
 from ....builders import asset, batch
 from ....examples import examples
-from .manifests import LAYOUT, NAMESPACE, rows
+from .manifests import LAYOUT, NAMESPACE, commit
 
 ASSETS = ("a", "b", "c")
 features = st.builds(
@@ -84,7 +84,7 @@ def play(manifest: Manifest, model: Model, collection: str, step: tuple[object, 
             desired = {k: f for k, f in desired.items() if k[0] in asset_ids and f.modality in touched}
             assets = [asset(asset_id, fingerprint=fingerprint) for asset_id in asset_ids]
             written = batch(*assets, collection=collection, modalities=sorted(touched))
-            manifest.commit(written, rows(written, desired), [], LAYOUT, {}, NAMESPACE)
+            commit(manifest, written, desired)
             model.commit(asset_ids, touched, desired, fingerprint)
 
 

@@ -13,7 +13,7 @@ from vectorferry.destinations.pinecone._manifest import Manifest
 from ....builders import asset, batch, feature
 from ....waiting import wait_until
 from .conftest import OpenManifest
-from .manifests import INDEX, LAYOUT, NAMESPACE, commit, recorded, rows
+from .manifests import INDEX, LAYOUT, NAMESPACE, commit, recorded
 
 WRITERS = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'vectorferry'"
 
@@ -121,7 +121,7 @@ def test_everything_set_aside_is_in_quarantine(manifest: Manifest) -> None:
     by_store = Rejected("a", Reason.REFUSED, "too sparse", "2", "video")
     whole = Rejected("b", Reason.UNREADABLE, "no answer")
     aside = batch(asset("a", rejected=[by_source]), rejected=[whole])
-    manifest.commit(aside, rows(aside, {}), [by_source, by_store, whole], LAYOUT, {}, NAMESPACE)
+    commit(manifest, aside, {}, rejected=[by_source, by_store, whole])
     assert manifest.quarantined("ads") == 3
     assert sorted(manifest.asset_ids("ads")) == ["a", "b"]
     commit(manifest, batch(asset("a")), {})

@@ -19,7 +19,7 @@ from vectorferry.connector.plugin import (
 )
 from vectorferry.destinations import PgvectorDestination
 from vectorferry.destinations.pinecone._manifest import Manifest
-from vectorferry.destinations.pinecone._manifest_tables import ManifestRows, Place
+from vectorferry.destinations.pinecone._manifest_tables import Place
 
 from ....builders import asset, batch, feature
 from ....urls import in_database
@@ -111,7 +111,7 @@ CALLS: list[Callable[[Manifest], object]] = [
     lambda manifest: manifest.known("ads", ["a"], LAYOUT),
     lambda manifest: manifest.recorded("ads", ["a"]),
     lambda manifest: manifest.begin("ads", {Place("a", "f", INDEX): recorded().modality}),
-    lambda manifest: manifest.commit(batch(asset("a")), ManifestRows({}, {"a": {}}), [], LAYOUT, {}, "ads"),
+    lambda manifest: commit(manifest, batch(asset("a")), {}),
     lambda manifest: manifest.remove("ads", ["a"], {}, "ads"),
     lambda manifest: manifest.adopt("ads", INDEX, {("a", "f"): recorded()}),
     lambda manifest: list(manifest.asset_ids("ads")),
