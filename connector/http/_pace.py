@@ -28,6 +28,7 @@ class Timer:
     """
 
     def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()  # asking for it again is a call to the kernel each time
         self._limits: dict[TimeLimit, None] = {}
         self._handle: asyncio.TimerHandle | None = None
         self._rings_at = math.inf
@@ -50,7 +51,7 @@ class Timer:
         if moment < self._rings_at:
             self.stop()
             self._rings_at = moment
-            self._handle = asyncio.get_running_loop().call_at(moment, self._ring)
+            self._handle = self.loop.call_at(moment, self._ring)
 
     def stop(self) -> None:
         """Ring no more."""
@@ -60,7 +61,7 @@ class Timer:
 
     def _ring(self) -> None:
         # The loop may call a moment early, by as much as its clock cannot tell apart.
-        now = max(self._rings_at, asyncio.get_running_loop().time())
+        now = max(self._rings_at, self.loop.time())
         self._handle, self._rings_at = None, math.inf
         for limit in [limit for limit in self._limits if limit.deadline <= now]:
             self.remove(limit)
@@ -82,7 +83,7 @@ class TimeLimit:
         self.has_ended = False
 
     def __enter__(self) -> Self:
-        self._task = task = asyncio.current_task()
+        self._task = task = asyncio.current_task(self._timer.loop)
         assert task is not None
         self._before = task.cancelling()
         self.restart()
@@ -105,12 +106,12 @@ class TimeLimit:
 
     def remaining(self) -> float:
         """Seconds left."""
-        return self.deadline - asyncio.get_running_loop().time()
+        return self.deadline - self._timer.loop.time()
 
     def restart(self) -> None:
         """Give it all of its seconds again."""
         # Whoever looks after it rings at the earlier time, and looks again then.
-        self.deadline = asyncio.get_running_loop().time() + self._seconds
+        self.deadline = self._timer.loop.time() + self._seconds
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -120,7 +121,7 @@ class TimeLimit:
         try:
             yield
         finally:
-            self.deadline = asyncio.get_running_loop().time() + remaining
+            self.deadline = self._timer.loop.time() + remaining
             self._timer.set(self.deadline)
 
 
