@@ -24,7 +24,7 @@ except ModuleNotFoundError:
 else:
     INSTALLED = True
 
-__all__ = ["count_request", "record_applied", "record_quarantine", "span"]
+__all__ = ["count_request", "is_traced", "record_applied", "record_quarantine", "span"]
 
 SCOPE: Final = "vectorferry"
 CHANGES: Final = ("inserted", "updated", "unchanged", "deleted")
@@ -32,7 +32,7 @@ CHANGES: Final = ("inserted", "updated", "unchanged", "deleted")
 
 def span(name: str, attributes: Mapping[str, Any], *, client: bool = False) -> AbstractContextManager[dict[str, Any]]:
     """A span around a block. What the block puts into the dictionary becomes attributes; an error, its class' name."""
-    return _span(name, attributes, client=client) if _is_set_up() else nullcontext({})
+    return _span(name, attributes, client=client) if is_traced() else nullcontext({})
 
 
 @contextmanager
@@ -54,7 +54,7 @@ def _span(name: str, attributes: Mapping[str, Any], *, client: bool) -> Iterator
             current.set_attributes(more)
 
 
-def _is_set_up() -> bool:
+def is_traced() -> bool:
     """Whether spans go anywhere: one that goes nowhere costs as much."""
     return INSTALLED and not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
 

@@ -17,6 +17,7 @@ DIGITS: Final = bytes(ord("0") if chr(byte).isdecimal() else byte for byte in ra
 NINETEEN_DIGITS: Final = b"0" * 19
 BYTES_PER_OBJECT: Final = 1_000
 EXACT: Final = frozenset({int, str, bool, type(None)})
+PLAIN: Final = EXACT | {float}
 
 
 MOST_PARSED_PER_BYTE: Final = 201
@@ -136,7 +137,7 @@ def is_too_deep(value: Any) -> bool:
             child
             for item in level
             for child in (item.values() if isinstance(item, dict) else item)
-            if isinstance(child, CONTAINERS)
+            if type(child) not in PLAIN and isinstance(child, CONTAINERS)
         ]
         if not level:
             return False

@@ -63,9 +63,11 @@ class AssetBudget:
         asset may have."""
         self._features += features
         self._rows += features + others
-        _check(self._features, self._limits.features_per_asset, "features", "features_per_asset")
-        counted = "features, vectors and rejected records"
-        _check(self._rows, self._limits.rows_per_asset, counted, "rows_per_asset")
+        if self._features > self._limits.features_per_asset:
+            raise _too_many(self._features, self._limits.features_per_asset, "features", "features_per_asset")
+        if self._rows > self._limits.rows_per_asset:
+            counted = "features, vectors and rejected records"
+            raise _too_many(self._rows, self._limits.rows_per_asset, counted, "rows_per_asset")
 
 
 class VectorBudget:
@@ -140,9 +142,8 @@ def _exhausted(counted: str, setting: str, most: int) -> str:
     return f"limits.{setting} is {most:,}, and as many {counted} are stored: any further is set aside as over_limit"
 
 
-def _check(count: int, most: int, counted: str, setting: str) -> None:
-    if count > most:
-        raise _beyond(f"{count:,} {counted}, and one asset may have {most:,}", setting)
+def _too_many(count: int, most: int, counted: str, setting: str) -> QuarantineError:
+    return _beyond(f"{count:,} {counted}, and one asset may have {most:,}", setting)
 
 
 def _beyond(problem: str, setting: str) -> QuarantineError:

@@ -17,11 +17,13 @@ from vectorferry.connector.http._exchange import ACCEPTED, Unpacker
 from vectorferry.connector.http._settings import (
     ApiSourceSettings,
     ClientSettings,
+    Params,
     RetryPolicy,
     can_travel,
     check_base_url,
     environment_proxy,
     is_loopback,
+    query_of,
     segment,
 )
 
@@ -36,6 +38,7 @@ __all__ = [
     "ForbiddenError",
     "Meaning",
     "NotFoundError",
+    "Params",
     "RefusedError",
     "RetryPolicy",
     "Unpacker",
@@ -50,6 +53,7 @@ __all__ = [
     "is_loopback",
     "meaning_of",
     "one_line",
+    "query_of",
     "retry_after",
     "segment",
     "server_message",

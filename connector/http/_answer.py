@@ -32,6 +32,9 @@ LARGE: Final = 1_000_000
 
 Others wait for the loop while it is parsed."""
 
+OK: Final = 200
+REMAINING: Final = "x-ratelimit-remaining"
+
 NAMED_TIME: Final = re.compile(
     r"\b(?:after|until|at)\s+(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)?)", re.ASCII
 )
@@ -192,7 +195,7 @@ def asked_wait(answer: Answer) -> float | None:
 
 def wait_when_spent(answer: Answer) -> float | None:
     """Seconds until there are requests again, when an answer says that it was the last one for now."""
-    return _until_reset(answer) if answer.headers.get("x-ratelimit-remaining", "").strip() == "0" else None
+    return _until_reset(answer) if answer.headers.get(REMAINING, "").strip() == "0" else None
 
 
 def retry_after(answer: Answer) -> float | None:
@@ -208,7 +211,7 @@ def retry_after(answer: Answer) -> float | None:
 
 def _until_reset(answer: Answer) -> float | None:
     """A reset beside requests that are left is that of another quota than the one that is used up."""
-    if answer.headers.get("x-ratelimit-remaining", "0").strip() != "0":
+    if answer.headers.get(REMAINING, "0").strip() != "0":
         return None
     try:
         return _until(float(answer.headers.get("x-ratelimit-reset", "")), answer)

@@ -17,9 +17,18 @@ from vectorferry.connector._model._errors import ConfigurationError, RetryableEr
 from vectorferry.connector._model._json import MOST_PARSED_PER_BYTE, parsed_size
 from vectorferry.connector._protocols._allowance import Account, Allowance, Hold
 from vectorferry.connector._protocols._source import Usage
-from vectorferry.connector._telemetry import count_request, span
+from vectorferry.connector._telemetry import count_request, is_traced, span
 from vectorferry.connector.http._allowance import Borrower
-from vectorferry.connector.http._answer import LARGE, Answer, AnswerRoom, Judge, limit_reached, wait_when_spent
+from vectorferry.connector.http._answer import (
+    LARGE,
+    OK,
+    REMAINING,
+    Answer,
+    AnswerRoom,
+    Judge,
+    limit_reached,
+    wait_when_spent,
+)
 from vectorferry.connector.http._errors import UnreadableError, UnsendableError, UnsureError, one_line, without_key
 from vectorferry.connector.http._exchange import (
     ACCEPTED,
@@ -28,7 +37,7 @@ from vectorferry.connector.http._exchange import (
     SingleSendTransport,
     exchange,
 )
-from vectorferry.connector.http._pace import Pace, Retries, TimeLimit, Tries
+from vectorferry.connector.http._pace import Pace, Retries, Timer, Tries
 from vectorferry.connector.http._settings import Address, ClientSettings, Params, can_travel, environment_proxy
 
 T = TypeVar("T")
@@ -52,6 +61,8 @@ class _Wire:
     slots: asyncio.Semaphore
     room: AnswerRoom
     pace: Pace
+    timer: Timer
+    is_traced: bool
 
 
 @dataclass(slots=True)
@@ -132,27 +143,35 @@ class ApiClient:
         name = f"{method} {path}"
         request = _Request(name, self._outgoing(name, method, path, params or {}, json, form), decode, kind, once)
         async with wire.slots:
-            tries = Tries(TimeLimit(self._settings.retry.total_seconds), self._settings.retry.attempts)
+            tries = Tries(wire.timer.limit(self._settings.retry.total_seconds), self._settings.retry.attempts)
+            if not wire.is_traced:
+                return await self._tried(wire, request, tries)
             where = {"http.request.method": method, "server.address": self.host, "url.path": path}
             with span(method, where, client=True) as more:
                 try:
-                    async with tries.limit:
-                        return await self._retries.run(partial(self._attempt, wire, request), tries)
-                except (RetryableError, TimeoutError):
-                    pass
+                    return await self._tried(wire, request, tries)
                 finally:
                     more["http.request.resend_count"] = max(tries.count - 1, 0)
-                raise self._given_up(request, tries)
 
     async def aclose(self) -> None:
         """Close all connections. Safe to call twice."""
         wire, self._wire = self._wire, None
         if wire is not None:
+            wire.timer.stop()
             await wire.pace.settle()
             await wire.transport.aclose()
 
+    async def _tried(self, wire: _Wire, request: _Request[T], tries: Tries) -> T:
+        try:
+            with tries.limit:
+                return await self._retries.run(partial(self._attempt, wire, request), tries)
+        except (RetryableError, TimeoutError):
+            pass
+        raise self._given_up(request, tries)
+
     async def _attempt(self, wire: _Wire, request: _Request[T], tries: Tries) -> T:
-        await wire.pace.admit(request.kind, tries.limit)
+        if not wire.pace.is_free(request.kind):
+            await wire.pace.admit(request.kind, tries.limit)
         tries.count += 1
         tries.unsure = request.once
         self.usage.requests += 1
@@ -163,8 +182,13 @@ class ApiClient:
                 answer = await exchange(wire.transport, request.http, self._settings.max_answer_bytes, place.admit)
                 self._has_answered = True
                 self.usage.bytes += len(answer.body)
-                self._check(wire, request, answer, tries)
-                return await self._decoded(answer, request.decode)
+                if answer.status != OK or REMAINING in answer.headers:
+                    self._check(wire, request, answer, tries)
+                # In a thread nothing else waits for it, as far as the parser lets others run; a small one costs less
+                # here.
+                if len(answer.body) < LARGE:
+                    return self._decoded(answer, request.decode)
+                return await asyncio.to_thread(self._decoded, answer, request.decode)
         except NoConnectionError as error:
             tries.missed(str(error))
             if not self._has_answered:
@@ -202,14 +226,10 @@ class ApiClient:
             wire.pace.hold(kind, wait)
             wire.pace.tell(kind, wait)
 
-    async def _decoded(self, answer: Answer, decode: Callable[[bytes], T]) -> T:
-        def read() -> T:
+    def _decoded(self, answer: Answer, decode: Callable[[bytes], T]) -> T:
+        try:
             self._check_parsed(answer.body)
             return decode(answer.body)
-
-        try:
-            # In a thread nothing else waits for it, as far as the parser lets others run; a small one costs less here.
-            return read() if len(answer.body) < LARGE else await asyncio.to_thread(read)
         except ValueError as error:
             problem = one_line(str(error), 120, key=self._key)
         kind = one_line(answer.headers.get("content-type", "no content type"), 60, key=self._key)
@@ -272,7 +292,7 @@ class ApiClient:
         pace = Pace(settings.requests_per_minute, settings.kinds)
         if self._allowance is not None:
             self._share(pace, self._allowance)
-        return _Wire(transport, asyncio.Semaphore(settings.concurrency), room, pace)
+        return _Wire(transport, asyncio.Semaphore(settings.concurrency), room, pace, transport.timer, is_traced())
 
     def _share(self, pace: Pace, allowance: Allowance) -> None:
         def heed(kind: str, hold: Hold) -> None:

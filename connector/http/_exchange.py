@@ -14,6 +14,7 @@ import logging
 import zlib
 from base64 import b64encode
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
@@ -26,8 +27,9 @@ from httpx_aiohttp import AiohttpTransport
 from multidict import CIMultiDictProxy
 
 from vectorferry.connector._model._errors import RetryableError, SourceError, VectorferryError
-from vectorferry.connector.http._answer import Answer, Meaning, in_words, meaning_of
+from vectorferry.connector.http._answer import LARGE, Answer, Meaning, in_words, meaning_of
 from vectorferry.connector.http._errors import UnreadableError, one_line
+from vectorferry.connector.http._pace import TimeLimit, Timer
 from vectorferry.connector.http._prepared import PreparedGet, Read, prepared_get
 
 ACCEPTED: Final = "gzip"
@@ -71,23 +73,17 @@ async def exchange(
     Raises `RetryableError` when the connection failed (`NoConnectionError` when there never was one),
     `UnreadableError` when the answer is too large, `SourceError` when the other side cannot prove who it is.
     """
-    try:
-        return await _exchange(transport, request, max_bytes, admit)
-    except LIBRARY_FAILURES as error:
-        failure = _translated(error, urlsplit(request.url).hostname or "")
-    raise failure
 
-
-async def _exchange(
-    transport: SingleSendTransport, request: Outgoing, max_bytes: int, admit: Callable[[int], Awaitable[None]]
-) -> Answer:
-    async def read(headers: CIMultiDictProxy[str], content: aiohttp.StreamReader) -> bytes:
+    async def read(headers: CIMultiDictProxy[str], content: aiohttp.StreamReader, silence: TimeLimit | None) -> bytes:
         """Whatever has come is taken at once: a large answer comes in thousands of pieces."""
         encodings = headers.getall("content-encoding", None)
         unpacker = Unpacker(", ".join(encodings), max_bytes) if encodings else None
         chunks: list[bytes] = []
         size = 0
-        while chunk := await content.readany():
+        while not content.at_eof():
+            if silence is not None:
+                silence.restart()
+            chunk = await content.readany()
             chunks.append(unpacker.take(chunk) if unpacker else chunk)
             size += len(chunks[-1])
             if size > max_bytes:
@@ -95,14 +91,21 @@ async def _exchange(
                     f"{urlsplit(request.url).hostname} sent an answer larger than {max_bytes:,} bytes; it was not "
                     "read. Raise source.max_answer_mb if it is genuine."
                 )
-            await admit(size)
+            if size >= LARGE:
+                with silence.paused() if silence is not None else nullcontext():  # the service is not waited for
+                    await admit(size)
         if unpacker:
             unpacker.end()
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
-    answer = await transport.exchange(request, read)
-    _log.debug("%s %s: %d, %d bytes", request.method, request.url, answer.status, len(answer.body))
-    return answer
+    try:
+        answer = await transport.exchange(request, read)
+    except LIBRARY_FAILURES as error:
+        failure = _translated(error, urlsplit(request.url).hostname or "")
+    else:
+        _log.debug("%s %s: %d, %d bytes", request.method, request.url, answer.status, len(answer.body))
+        return answer
+    raise failure
 
 
 def _translated(error: Exception, host: str) -> VectorferryError:
@@ -190,6 +193,10 @@ class SingleSendTransport(AiohttpTransport):
     timeout = aiohttp.ClientTimeout()
     _prepared: PreparedGet | None = None
 
+    def __init__(self, limits: httpx.Limits, proxy: httpx.Proxy | None) -> None:
+        super().__init__(limits=limits, proxy=proxy)
+        self.timer = Timer()
+
     def get_client(self) -> aiohttp.ClientSession:
         """The session as the transport makes it, on the same connector, with what keeps it from sending twice."""
         session = super().get_client()
@@ -208,7 +215,7 @@ class SingleSendTransport(AiohttpTransport):
         if request.method == "GET" and request.content is None:
             prepared = self._prepared
             if prepared is None or prepared.headers is not request.headers:
-                prepared = prepared_get(self._session, request.url, request.headers, self._by_proxy)
+                prepared = prepared_get(self._session, request.url, request.headers, self._by_proxy, self.timer)
                 self._prepared = prepared
             if prepared is not None and (target := prepared.target(request.url)) is not None:
                 return Answer(*await prepared.send(target, read))
@@ -220,7 +227,7 @@ class SingleSendTransport(AiohttpTransport):
             allow_redirects=False,
             **self._by_proxy,
         ) as response:
-            return Answer(response.status, response.headers, await read(response.headers, response.content))
+            return Answer(response.status, response.headers, await read(response.headers, response.content, None))
 
     @property
     def _session(self) -> aiohttp.ClientSession:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, Self, TypeVar
 
 from aiolimiter import AsyncLimiter
 
@@ -19,35 +20,109 @@ from vectorferry.connector.http._settings import RetryPolicy
 T = TypeVar("T")
 
 
+class Timer:
+    """One timer of the event loop for all time limits of a client, which begin and end by the thousand in a second.
+
+    A limit of its own, made and cancelled for each answer and each piece of one, took more of a small answer's CPU than
+    its vectors do.
+    """
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()  # asking for it again is a call to the kernel each time
+        self._limits: dict[TimeLimit, None] = {}
+        self._handle: asyncio.TimerHandle | None = None
+        self._rings_at = math.inf
+
+    def limit(self, seconds: float) -> TimeLimit:
+        """A limit of so many seconds, for a `with` statement."""
+        return TimeLimit(self, seconds)
+
+    def add(self, limit: TimeLimit) -> None:
+        """Look after this limit until it is removed."""
+        self._limits[limit] = None
+        self.set(limit.deadline)
+
+    def remove(self, limit: TimeLimit) -> None:
+        """Forget this limit. What rings for it finds nothing to do."""
+        self._limits.pop(limit, None)
+
+    def set(self, moment: float) -> None:
+        """Ring at this moment of the loop's, or earlier."""
+        if moment < self._rings_at:
+            self.stop()
+            self._rings_at = moment
+            self._handle = self.loop.call_at(moment, self._ring)
+
+    def stop(self) -> None:
+        """Ring no more."""
+        if self._handle is not None:
+            self._handle.cancel()
+        self._handle, self._rings_at = None, math.inf
+
+    def _ring(self) -> None:
+        # The loop may call a moment early, by as much as its clock cannot tell apart.
+        now = max(self._rings_at, self.loop.time())
+        self._handle, self._rings_at = None, math.inf
+        for limit in [limit for limit in self._limits if limit.deadline <= now]:
+            self.remove(limit)
+            limit.end()
+        self.set(min((limit.deadline for limit in self._limits), default=math.inf))
+
+
 class TimeLimit:
-    """Cancels its body with `TimeoutError` after some seconds, not counting those in which it is paused."""
+    """Cancels its block with `TimeoutError` after some seconds, not counting those in which it is paused."""
 
-    def __init__(self, seconds: float) -> None:
-        self._timeout = asyncio.timeout(seconds)
+    __slots__ = ("_before", "_seconds", "_task", "_timer", "deadline", "has_ended")
 
-    async def __aenter__(self) -> TimeLimit:
-        await self._timeout.__aenter__()
+    def __init__(self, timer: Timer, seconds: float) -> None:
+        self._timer = timer
+        self._seconds = seconds
+        self._before = 0
+        self._task: asyncio.Task[Any] | None = None
+        self.deadline = math.inf
+        self.has_ended = False
+
+    def __enter__(self) -> Self:
+        self._task = task = asyncio.current_task(self._timer.loop)
+        assert task is not None
+        self._before = task.cancelling()
+        self.restart()
+        self._timer.add(self)
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self._timeout.__aexit__(kind, error, traceback)
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._timer.remove(self)
+        # As `asyncio.timeout` does: whoever else has cancelled the task meanwhile is not to be passed over.
+        if self.has_ended and self._task is not None:
+            is_ours = self._task.uncancel() <= self._before
+            if is_ours and kind is not None and issubclass(kind, asyncio.CancelledError):
+                raise TimeoutError from error
+
+    def end(self) -> None:
+        """Cancel the block, since its time is over."""
+        assert self._task is not None
+        self._task.cancel()
+        self.has_ended = True
 
     def remaining(self) -> float:
         """Seconds left."""
-        deadline = self._timeout.when()
-        return 0.0 if deadline is None else deadline - asyncio.get_running_loop().time()
+        return self.deadline - self._timer.loop.time()
+
+    def restart(self) -> None:
+        """Give it all of its seconds again."""
+        # Whoever looks after it rings at the earlier time, and looks again then.
+        self.deadline = self._timer.loop.time() + self._seconds
 
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Stop the clock for a while."""
         remaining = self.remaining()
-        self._timeout.reschedule(None)
+        self.deadline = math.inf
         try:
             yield
         finally:
-            self._timeout.reschedule(asyncio.get_running_loop().time() + remaining)
+            self.deadline = self._timer.loop.time() + remaining
+            self._timer.set(self.deadline)
 
 
 @dataclass(slots=True)
@@ -141,6 +216,11 @@ class Pace:
         """Let none of this kind go for this long, nor any that waits already: each raises this instead."""
         self._gate(kind).shut(seconds, reached)
 
+    def is_free(self, kind: str) -> bool:
+        """Whether a request of this kind need not even ask: nothing holds it up, and nobody else is to be heard."""
+        gate = self._gate(kind)
+        return self._borrower is None and gate.open and not gate.shuts and self._overall.open
+
     async def admit(self, kind: str, limit: TimeLimit) -> None:
         """Return when a request of this kind may go; the waiting does not count against its time limit.
 
@@ -157,7 +237,9 @@ class Pace:
             self._gate(kind).check()  # it may have been shut meanwhile
 
     def _gate(self, kind: str) -> _Gate:
-        return self._kinds.setdefault(kind, _Gate(None))
+        if kind not in self._kinds:
+            self._kinds[kind] = _Gate(None)
+        return self._kinds[kind]
 
 
 class _Gate:
@@ -184,7 +266,12 @@ class _Gate:
     @property
     def open(self) -> bool:
         """Whether a request need not even ask."""
-        return self._limiter is None and self._remaining() <= 0
+        return self._limiter is None and (not self._resume_at or self._remaining() <= 0)
+
+    @property
+    def shuts(self) -> bool:
+        """Whether it was ever shut: then it has to be looked at."""
+        return self._reached is not None
 
     def hold(self, seconds: float) -> None:
         """Let nothing go for this long."""

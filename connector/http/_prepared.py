@@ -8,6 +8,7 @@ it takes more CPU than all the rest of a small answer.
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, TypeAlias
@@ -16,6 +17,7 @@ import aiohttp
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
+from vectorferry.connector.http._pace import TimeLimit, Timer
 from vectorferry.connector.http._settings import can_travel
 
 TARGET: Final = re.compile(r"(?!.*/\.\.?(?:[/?]|\Z))/[\w.~!$&'()*+,;=:@/?%-]*\Z", re.ASCII)
@@ -26,8 +28,9 @@ TRIED: Final = ("3.13.", "3.14.")
 
 BUFFER: Final = 65_536
 
-Read: TypeAlias = Callable[[CIMultiDictProxy[str], aiohttp.StreamReader], Awaitable[bytes]]
-"""Reads the body of an answer with these headers."""
+Read: TypeAlias = Callable[[CIMultiDictProxy[str], aiohttp.StreamReader, TimeLimit | None], Awaitable[bytes]]
+"""Reads the body of an answer with these headers, with what limits the time without a piece of it, unless aiohttp does.
+"""
 
 
 class PreparedGet:
@@ -35,8 +38,14 @@ class PreparedGet:
     `ClientSession.request` takes of one."""
 
     def __init__(
-        self, session: aiohttp.ClientSession, url: str, headers: Mapping[str, str], proxy: Mapping[str, Any]
+        self,
+        session: aiohttp.ClientSession,
+        url: str,
+        headers: Mapping[str, str],
+        proxy: Mapping[str, Any],
+        timer: Timer,
     ) -> None:
+        self._timer = timer
         self.headers = headers
         address = URL(url)
         self._origin = url[: url.index("/", url.index("://") + 3)]
@@ -54,6 +63,7 @@ class PreparedGet:
         )
         self._connector = session.connector
         self._timeout = session.timeout
+        self._silence = session.timeout.sock_read or math.inf
         lines = [f"{name}: {value}" for name, value in self._template.headers.items()]
         if not all(map(can_travel, lines)):
             raise ValueError("a header that cannot be sent")
@@ -75,18 +85,14 @@ class PreparedGet:
             assert protocol is not None
             assert transport is not None
             protocol.set_response_params(
-                read_until_eof=True,
-                auto_decompress=False,
-                read_timeout=self._timeout.sock_read,
-                read_bufsize=BUFFER,
-                timeout_ceil_threshold=self._timeout.ceil_threshold,
+                read_until_eof=True, auto_decompress=False, read_timeout=None, read_bufsize=BUFFER
             )
             transport.write(b"GET %b%b" % (target.encode(), self._rest))
-            protocol.start_timeout()
-            message, content = await protocol.read()
-            while 100 <= message.code < 200 and message.code != 101:
+            with self._timer.limit(self._silence) as silence:
                 message, content = await protocol.read()
-            body = await read(message.headers, content)
+                while 100 <= message.code < 200 and message.code != 101:
+                    message, content = await protocol.read()
+                body = await read(message.headers, content, silence)
         except BaseException:
             connection.close()
             raise
@@ -95,7 +101,7 @@ class PreparedGet:
 
 
 def prepared_get(
-    session: aiohttp.ClientSession, url: str, headers: Mapping[str, str], proxy: Mapping[str, Any]
+    session: aiohttp.ClientSession, url: str, headers: Mapping[str, str], proxy: Mapping[str, Any], timer: Timer
 ) -> PreparedGet | None:
     """None with an aiohttp that this was not tried with."""
-    return PreparedGet(session, url, headers, proxy) if aiohttp.__version__.startswith(TRIED) else None
+    return PreparedGet(session, url, headers, proxy, timer) if aiohttp.__version__.startswith(TRIED) else None

@@ -6,7 +6,6 @@ import re
 from abc import ABC
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from ipaddress import ip_address
 from typing import Final, TypeAlias
 from urllib.parse import SplitResult, quote, urlencode, urlsplit
@@ -20,7 +19,14 @@ from vectorferry.connector._model._settings_base import Settings
 from vectorferry.connector._protocols._scale import Leg, Load
 from vectorferry.connector._protocols._source import SourceSettings
 
-Params: TypeAlias = Mapping[str, str | int | Sequence[str]]
+
+class Query(str):
+    """A query as it stands in an address, written once for many requests."""
+
+    __slots__ = ()
+
+
+Params: TypeAlias = Mapping[str, str | int | Sequence[str]] | Query
 """What stands in a query; a list is the same parameter once for each of its values."""
 
 MAX_SEGMENT: Final = 2_000
@@ -197,20 +203,19 @@ class Address:
             raise ValueError("a path begins with one slash and holds no query")
         if DOT_SEGMENT.search(path):
             raise ValueError("a path holds no dot segments")
-        return f"{self.base_url}{path}{_query(params)}" if params else f"{self.base_url}{path}"
+        return f"{self.base_url}{path}?{_query(params)}" if params else f"{self.base_url}{path}"
 
 
-def _query(params: Params) -> str:
-    """Many requests have the same one; it is remembered where its values are nothing but texts."""
-    texts = tuple([(name, value if isinstance(value, str | int) else tuple(value)) for name, value in params.items()])
-    if any(type(value) is int for _, value in texts):
-        return f"?{urlencode(texts, doseq=True)}"
-    return _known_query(texts)
+def query_of(params: Params) -> Params:
+    """These parameters as they stand in an address; as they are where none can hold them: the client says so."""
+    try:
+        return _query(params)
+    except UnicodeEncodeError:
+        return params
 
 
-@lru_cache
-def _known_query(params: tuple[tuple[str, str | int | tuple[str, ...]], ...]) -> str:
-    return f"?{urlencode(params, doseq=True)}"
+def _query(params: Params) -> Query:
+    return params if isinstance(params, Query) else Query(urlencode(params, doseq=True))
 
 
 def check_base_url(url: str, *, allow_http: bool | None) -> str:

@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from vectorferry.connector._model._errors import QuarantineError
 from vectorferry.connector._model._json import parse_json
@@ -73,10 +74,12 @@ class LiftedVectors:
 
     def take(self, raw: Any) -> Vector:
         """The vector for what the answer holds in a vector's place. Raises `QuarantineError` when it is unusable."""
-        vector = self.exchange(raw)
+        vector = self._vectors.pop(raw, None) if isinstance(raw, str) else None
+        if vector is None:
+            return decode_vector(raw)
         if isinstance(vector, QuarantineError):
             raise vector
-        return decode_vector(vector) if vector is raw else vector
+        return vector
 
     def exchange(self, raw: Any) -> Any:
         """The vector, or why it is unusable, for what stands in its place; anything else as it is."""
@@ -91,7 +94,8 @@ class LiftedVectors:
         copied = place = 0
         with np.errstate(over="ignore"):
             while found := head.search(body, place):
-                start, end = found.end(), body.find(b"]", found.end()) + 1
+                start = found.end()
+                end = body.find(b"]", start) + 1
                 place = start
                 if end and (name := self._keep(body[start:end])):
                     parts += (body[copied:start], b'"%s"' % name.encode())
@@ -122,13 +126,12 @@ class LiftedVectors:
         """Make float32 of what has been parsed; what does not fit into that is read once more, for a reason."""
         block, self._block, self._size = self._block, [], 0
         numbers = np.frombuffer(b"".join([each.doubles for each in block])).astype(np.float32)
-        all_finite = np.isfinite(numbers).all()
+        all_finite = _are_finite(numbers)
         start = 0
         for each in block:
             vector = numbers[start : start + len(each.doubles)]
             start += len(vector)
-            fits = all_finite or np.isfinite(vector).all()
-            self._vectors[each.name] = vector if fits else _decoded(each.text)
+            self._vectors[each.name] = vector if all_finite or _are_finite(vector) else _decoded(each.text)
 
 
 class _Numbers(NamedTuple):
@@ -186,6 +189,11 @@ def read_lifted(body: bytes, keys: tuple[str, ...], read: Callable[[Any, LiftedV
     vectors = LiftedVectors()
     result = read(parse_json(vectors.lift(body, keys) if keys else body), vectors)
     return read(parse_json(body), LiftedVectors()) if vectors.remaining else result
+
+
+def _are_finite(numbers: NDArray[np.float32]) -> bool:
+    # Looked through as bytes, in half the time that numpy's `all` takes.
+    return 0 not in np.isfinite(numbers).tobytes()
 
 
 def _decoded(numbers: bytes) -> Lifted:

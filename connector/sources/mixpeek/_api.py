@@ -13,7 +13,15 @@ from typing import Any, Final, Literal, TypeVar
 
 from vectorferry.connector._model._errors import SourceError
 from vectorferry.connector._model._records import AssetState
-from vectorferry.connector.http import ApiClient, ForbiddenError, NotFoundError, RefusedError, segment
+from vectorferry.connector.http import (
+    ApiClient,
+    ForbiddenError,
+    NotFoundError,
+    Params,
+    RefusedError,
+    query_of,
+    segment,
+)
 from vectorferry.connector.sources._pages import Page, count_in, identity_by, pagination_in, walk
 from vectorferry.connector.sources._service import ServiceApi
 from vectorferry.connector.sources._values import fingerprint_unsigned, read_object, read_time
@@ -22,9 +30,13 @@ T = TypeVar("T")
 CONTENTS: Final = frozenset({"asset", "features", "video_segments", "pagination"})
 NAMED: Final = frozenset({"asset_id", "collection_id", "modality", "url", "preview_url", "score", "status", "metadata"})
 TIMES: Final = ("created_at", "updated_at")
+OWN_PLACES: Final = NAMED | {*TIMES}
 
 VOLATILE: Final = frozenset({"score", "url", "preview_url"})
 """`score` belongs to a search, and both addresses are signed anew for every answer."""
+
+WITHOUT_URLS: Final = query_of({"return_url": "false"})
+WITH_VECTORS: Final = query_of({"include_vectors": "true", "return_vectors": "true"})
 
 READY: Final = frozenset({"DONE", "COMPLETED", "SKIPPED"})
 FAILED: Final = frozenset({"FAILED", "ERROR", "CANCELLED", "CANCELED"})
@@ -85,21 +97,19 @@ class MixpeekApi(ServiceApi):
 
     async def asset_features(self, asset_id: str, page: int, page_size: int | None) -> AssetReply:
         """A page of ``GET /assets/{id}/features``; dialects without pages never see a page parameter."""
-        params: dict[str, str | int] = {"return_url": "false"}
+        query = WITHOUT_URLS
         if page > 1:
-            params["page"] = page
-            if page_size:
-                params["page_size"] = page_size
-        return await self._get(f"/assets/{segment(asset_id)}/features", params, read_asset_reply)
+            size = {"page_size": page_size} if page_size else {}
+            query = query_of({"return_url": "false", "page": page, **size})
+        return await self._get(f"/assets/{segment(asset_id)}/features", query, read_asset_reply)
 
     async def asset(self, asset_id: str) -> dict[str, Any]:
         """``GET /assets/{id}``."""
-        return await self._get(f"/assets/{segment(asset_id)}", {"return_url": "false"}, read_asset)
+        return await self._get(f"/assets/{segment(asset_id)}", WITHOUT_URLS, read_asset)
 
     async def feature(self, feature_id: str, decode: Callable[[bytes], T]) -> T:
         """``GET /features/{id}`` with vectors. The parameter was renamed in December 2024; both names are sent."""
-        params: dict[str, str | int] = {"include_vectors": "true", "return_vectors": "true"}
-        return await self._get(f"/features/{segment(feature_id)}", params, decode)
+        return await self._get(f"/features/{segment(feature_id)}", WITH_VECTORS, decode)
 
     async def task(self, task_id: str, decode: Callable[[bytes], T]) -> T:
         """``GET /tasks/{id}``."""
@@ -131,8 +141,9 @@ class MixpeekApi(ServiceApi):
             missing = str(refused)
         raise NotFoundError(missing)
 
-    async def _get(self, path: str, params: dict[str, str | int], decode: Callable[[bytes], T]) -> T:
-        return await self._client.request("GET", await self._known_prefix() + path, params=params, decode=decode)
+    async def _get(self, path: str, params: Params, decode: Callable[[bytes], T]) -> T:
+        prefix = await self._known_prefix() if self._prefix is None else self._prefix
+        return await self._client.request("GET", prefix + path, params=params, decode=decode)
 
     async def _assets_page(self, collection: str, number: int) -> Page:
         """The body field was `collection_ids` before mid December 2024 and `collections` since."""
@@ -256,11 +267,9 @@ def fields_of(description: Mapping[str, Any]) -> dict[str, Any]:
             return value is not None and read_time(value) is None
         if key == "metadata":
             return not isinstance(value, dict | None)
-        if key == "modality":
-            return not isinstance(value, str | None)
-        return key not in NAMED
+        return key == "modality" and not isinstance(value, str | None)
 
-    return {key: value for key, value in description.items() if is_left(key, value)}
+    return {key: value for key, value in description.items() if key not in OWN_PLACES or is_left(key, value)}
 
 
 def _description(answer: Mapping[str, Any]) -> Mapping[str, Any] | None:

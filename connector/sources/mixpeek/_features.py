@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -75,13 +75,14 @@ def feature_from(
     """The record of a feature, without those of its vectors that are unusable, and these. Raises `QuarantineError` when
     its vectors are no object, or a field is nested too deeply."""
     fields = {key: value for key, value in row.items() if key not in NOT_FIELDS}
+    raw_vectors = _raw_vectors(row)
     if _has_inline_vector(row):
         del fields[INLINE]
     if is_too_deep(fields):
         raise QuarantineError(Reason.MALFORMED, "a field is nested too deeply")
     vectors: dict[str, Vector] = {}
     rejected: list[Rejected] = []
-    for name, raw in _raw_vectors(row):
+    for name, raw in raw_vectors:
         try:
             vectors[name] = lifted.take(raw)
         except QuarantineError as error:
@@ -130,13 +131,13 @@ def _segment_id(asset_id: str, row: Mapping[str, Any]) -> str:
     return f"{asset_id}:{start}-{end}"
 
 
-def _raw_vectors(row: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def _raw_vectors(row: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """The named ones, and then the one without a name, where there is one."""
     named = row.get("vectors")
-    if not isinstance(named, dict | None):
+    if named is not None and not isinstance(named, dict):
         raise QuarantineError(Reason.MALFORMED, "vectors are not an object of name and vector")
-    yield from (named or {}).items()
-    if _has_inline_vector(row):
-        yield INLINE, row[INLINE]
+    inline = [(INLINE, row[INLINE])] if _has_inline_vector(row) else []
+    return [*(named or {}).items(), *inline]
 
 
 def vector_count(row: Any) -> int:

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
+from functools import lru_cache
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from vectorferry.connector._model._errors import CollectionError
 from vectorferry.connector._model._json import parse_json
-from vectorferry.connector.http import ApiClient, ForbiddenError, NotFoundError, RefusedError, one_line, segment
+from vectorferry.connector.http import (
+    ApiClient,
+    ForbiddenError,
+    NotFoundError,
+    Params,
+    RefusedError,
+    one_line,
+    query_of,
+    segment,
+)
 from vectorferry.connector.sources._pages import Page, count_in, identity_by, walk
 from vectorferry.connector.sources._reading import check_id
 from vectorferry.connector.sources._service import ServiceApi
 
 T = TypeVar("T")
-Params: TypeAlias = Mapping[str, str | int | Sequence[str]]
 TaskKind: TypeAlias = Literal["embed", "embed-v2"]
 
 OLDEST_FIRST: Final = {"sort_by": "created_at", "sort_option": "asc"}
@@ -75,12 +84,8 @@ class TwelveLabsApi(ServiceApi):
         self, index_id: str, asset_id: str, options: Sequence[str], *, transcription: bool, decode: Callable[[bytes], T]
     ) -> T:
         """``GET /indexes/{id}/indexed-assets/{id}``."""
-        params: dict[str, str | Sequence[str]] = {}
-        if options:
-            params["embedding_option"] = options
-        if transcription:
-            params["transcription"] = "true"
-        return await self._get(f"{self._assets_path(index_id)}/{segment(asset_id)}", params, decode)
+        query = _asset_query(tuple(options), transcription=transcription)
+        return await self._get(f"{self._assets_path(index_id)}/{segment(asset_id)}", query, decode)
 
     async def transcription(self, upload_id: str, parts: str, decode: Callable[[bytes], T]) -> T:
         """``GET /assets/{id}/transcription``. Raises `QuarantineError` for an id that cannot be part of an address."""
@@ -117,11 +122,11 @@ class TwelveLabsApi(ServiceApi):
             self._older.discard(index_id)
             raise CollectionError(f"{missing} Check source.collections.") from None
 
-    def _list(self, path: str, params: Params) -> AsyncGenerator[Page, None]:
+    def _list(self, path: str, params: Mapping[str, str]) -> AsyncGenerator[Page, None]:
         """Several pages at a time where the order is known in which they come."""
 
         async def fetch(number: int) -> Page:
-            paged = {**params, "page": number, "page_limit": self._page_size}
+            paged: dict[str, str | int] = {**params, "page": number, "page_limit": self._page_size}
             return await self._get(path, paged, read_page, kind="list")
 
         return walk(fetch, _identity, self._pages_at_once if params == OLDEST_FIRST else 1)
@@ -137,6 +142,12 @@ class TwelveLabsApi(ServiceApi):
                 raise
             code = error.code
         raise NotFoundError(f"{self.host} has nothing for GET {path} that this key may read ({code}).")
+
+
+@lru_cache
+def _asset_query(options: tuple[str, ...], *, transcription: bool) -> Params:
+    spoken = {"transcription": "true"} if transcription else {}
+    return query_of({**({"embedding_option": options} if options else {}), **spoken})
 
 
 def read_page(body: bytes) -> Page:

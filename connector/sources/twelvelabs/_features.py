@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import accumulate, groupby
@@ -32,6 +31,9 @@ OWN_PLACES: Final = frozenset({*VECTOR_KEYS, *(key for keys in TIME_KEYS for key
 
 NESTED: Final = frozenset({dict, list})
 
+SPOKEN: Final = frozenset({"start", "end", "value"})
+"""What every entry of a transcription has."""
+
 PLACES: Final = ("start_page_number", "end_page_number", "quadrant", "chunk_index")
 """What tells parts of documents and pictures apart, as times do in videos."""
 
@@ -43,9 +45,9 @@ class Owner:
     collection: str
     asset_id: str
 
-    def feature_id(self, *parts: Any) -> str:
+    def feature_id(self, parts: tuple[Any, ...]) -> str:
         """32 hexadecimal digits that are always the same for the same part of the same asset."""
-        text = "\0".join(map(str, (self.collection, self.asset_id, *parts)))
+        text = "\0".join((self.collection, self.asset_id, *map(str, parts)))
         return blake2b(text.encode("utf-8", "replace"), digest_size=16).hexdigest()
 
 
@@ -69,29 +71,32 @@ class Features:
     ) -> None:
         """One feature for each segment, with one vector, named after the model and the embedding option; of one whose
         vector is unusable, that alone is set aside. Where options are always named, a segment without one is none."""
+        kind = modality.value  # which an enumeration looks up anew each time
         for place, row in enumerate(rows):
             name, vector = f"segment[{place}]", _vector_of(row, vectors)
             try:
                 segment = _Segment(row, model, option_named=options_named)
-                name, fields = self.owner.feature_id(*segment.identity), segment.fields(speech)
+                name, fields = self.owner.feature_id(segment.identity()), segment.fields(speech)
                 if isinstance(vector, QuarantineError):
                     self._reject(Reason(vector.reason), str(vector), name, modality, segment.vector_name)
-                    self.good.setdefault(name, Feature(name, modality.value, fields))
+                    self.good.setdefault(name, Feature(name, kind, fields))
                 else:
-                    self._add(Feature(name, modality.value, fields, {segment.vector_name: vector}))
+                    self._add(Feature(name, kind, fields, {segment.vector_name: vector}))
             except QuarantineError as error:
                 self._reject(Reason(error.reason), str(error), name, modality)
 
     def add_speech(self, speech: Speech, kind: str) -> None:
         """One feature without a vector for each entry. Two entries at the same time are told apart by their order."""
-        seen: Counter[tuple[int, int]] = Counter()
+        seen: dict[tuple[int, int], int] = {}
+        modality = Modality.TEXT.value
         for entry in speech.entries:
-            times = (milliseconds(entry.span.start), milliseconds(entry.span.end))
-            identity = (kind, *times, seen[times]) if seen[times] else (kind, *times)
-            seen[times] += 1
-            feature_id = self.owner.feature_id(*identity)
-            fields = {**entry.fields, "start_time": entry.span.start, "end_time": entry.span.end, "text": entry.text}
-            self.good[feature_id] = Feature(feature_id, Modality.TEXT.value, fields)
+            start, end = entry.span
+            times = entry.span.milliseconds()
+            before = seen.get(times, 0)
+            seen[times] = before + 1
+            feature_id = self.owner.feature_id((kind, *times, before) if before else (kind, *times))
+            fields = {**entry.fields, "start_time": start, "end_time": end, "text": entry.text}
+            self.good[feature_id] = Feature(feature_id, modality, fields)
         if speech.unusable:
             many = "1 entry" if speech.unusable == 1 else f"{speech.unusable:,} entries"
             detail = f"{many} without usable times and words"
@@ -101,8 +106,8 @@ class Features:
         """Of two at one place the same one stays in every answer, whatever their order there; one with a vector."""
         first = self.good.get(feature.feature_id)
         if first is None or not first.vectors:
-            self.good[feature.feature_id] = first = feature
-        if not _same(first, feature):
+            self.good[feature.feature_id] = feature
+        elif not _same(first, feature):
             self.good[feature.feature_id] = min(first, feature, key=_rank)
             raise QuarantineError(Reason.DUPLICATE_ID, "there is another segment of the same option, scope and time")
 
@@ -113,6 +118,8 @@ class Features:
 class _Segment:
     """A segment without its vector. Raises `QuarantineError` for what is none."""
 
+    __slots__ = ("_model", "_option", "_row", "_scope", "_span", "vector_name")
+
     def __init__(self, row: Any, model: str, *, option_named: bool) -> None:
         if not isinstance(row, dict):
             raise QuarantineError(Reason.MALFORMED, "a segment that is not an object")
@@ -122,19 +129,17 @@ class _Segment:
         self._option = _text(row, "embedding_option")
         if option_named and not self._option:
             raise QuarantineError(Reason.MALFORMED, "a segment without an embedding_option")
+        # Vectors of different options are not alike.
+        self.vector_name = f"{model}-{self._option}" if self._option else model
         self._scope = _text(row, "embedding_scope")
         if not NESTED.isdisjoint(map(type, row.values())) and is_too_deep(row):
             raise QuarantineError(Reason.MALFORMED, "a field is nested too deeply")
 
-    @property
-    def vector_name(self) -> str:
-        """The model and the option, since vectors of different options are not alike."""
-        return f"{self._model}-{self._option}" if self._option else self._model
-
-    @property
     def identity(self) -> tuple[Any, ...]:
         """What tells it from the other segments of its asset."""
-        times = () if self._span is None else map(milliseconds, self._span)
+        times = () if self._span is None else self._span.milliseconds()
+        if self._row.keys().isdisjoint(PLACES):
+            return (self._model, self._option, self._scope, *times)
         places = [(key, self._row[key]) for key in PLACES if key in self._row and self._row[key] is not None]
         return (self._model, self._option, self._scope, *times, *places)
 
@@ -153,9 +158,10 @@ def _vector_of(row: Any, vectors: LiftedVectors) -> Vector | QuarantineError:
     """The vector, or what is wrong with it. Taken before anything else is looked at: what nobody takes counts as
     somebody's metadata."""
     raw = None
-    for key in VECTOR_KEYS if isinstance(row, dict) else ():
-        if (raw := row.get(key)) is not None:
-            break
+    if isinstance(row, dict):
+        usual, other = VECTOR_KEYS
+        raw = row.get(usual)
+        raw = row.get(other) if raw is None else raw
     if raw is None:
         return QuarantineError(Reason.MALFORMED, "a segment without a vector")
     try:
@@ -174,7 +180,7 @@ def _span(row: Mapping[str, Any]) -> Span | None:
 
 def _text(row: Mapping[str, Any], key: str) -> str | None:
     value = row.get(key)
-    if not isinstance(value, str | None):
+    if value is not None and not isinstance(value, str):
         raise QuarantineError(Reason.MALFORMED, f"{key} is not text")
     return value
 
@@ -195,9 +201,11 @@ class Speech:
     """Entries in the order of their times, each once, and how many could not be read."""
 
     def __init__(self, entries: Sequence[Entry] = (), unusable: int = 0) -> None:
-        in_order = sorted(entries, key=lambda entry: (entry.span, entry.text))
-        self.entries = [entry for entry, _ in groupby(in_order)]
         self.unusable = unusable
+        self.entries = list(entries)
+        if len(entries) > 1:
+            in_order = sorted(entries, key=lambda entry: (entry.span, entry.text))
+            self.entries = [entry for entry, _ in groupby(in_order)]
         self._starts = [entry.span.start for entry in self.entries]
         self._latest_ends = list(accumulate((entry.span.end for entry in self.entries), max))
 
@@ -211,7 +219,7 @@ class Speech:
             return None
         first = bisect_right(self._latest_ends, span.start)
         overlapping = self.entries[first : bisect_left(self._starts, span.end)]
-        return " ".join(entry.text for entry in overlapping if entry.span.end > span.start) or None
+        return " ".join([entry.text for entry in overlapping if entry.span.end > span.start]) or None
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,11 +236,11 @@ def read_speech(raw: Any) -> Speech:
 
     Raises `ValueError` when it is no list.
     """
-    raw = _spoken(raw)
-    if not isinstance(raw, list | None):
+    rows = _spoken(raw)
+    if rows is not None and not isinstance(rows, list):
         raise ValueError("the transcription is not a list")
-    entries = list(_entries(raw or []))
-    return Speech(entries, len(raw or []) - len(entries))
+    entries = _entries(rows or [])
+    return Speech(entries, len(rows or []) - len(entries))
 
 
 def speech_length(raw: Any) -> int:
@@ -245,19 +253,23 @@ def _spoken(raw: Any) -> Any:
     return raw["data"] if isinstance(raw, dict) and "data" in raw else raw
 
 
-def _entries(rows: list[Any]) -> Iterator[Entry]:
+def _entries(rows: list[Any]) -> list[Entry]:
+    entries: list[Entry] = []
     for row in rows:
         try:
-            yield _entry(row)
+            entries.append(_entry(row))
         except QuarantineError:
             continue
+    return entries
 
 
 def _entry(row: Any) -> Entry:
     if not isinstance(row, dict) or not isinstance(row.get("value"), str):
         raise QuarantineError(Reason.MALFORMED, "no value")
-    others = {key: value for key, value in row.items() if key not in ("start", "end", "value")}
-    return Entry(span_in(row, "start", "end"), row["value"], others)
+    span = span_in(row, "start", "end")
+    if len(row) == len(SPOKEN):
+        return Entry(span, row["value"])
+    return Entry(span, row["value"], {key: value for key, value in row.items() if key not in SPOKEN})
 
 
 class Span(NamedTuple):
@@ -266,9 +278,19 @@ class Span(NamedTuple):
     start: float
     end: float
 
+    def milliseconds(self) -> tuple[int, int]:
+        """What ids are made of: printed fractions may differ in their last digits. So the border between two
+        milliseconds is none of the halves, thirds and tenths that the times of frames often are, to be printed now
+        above it, now below."""
+        start, end = self
+        return floor(start * 1000 + BELOW), floor(end * 1000 + BELOW)
+
 
 def span_in(row: Mapping[str, Any], start: str, end: str) -> Span:
     """The span under these two keys. Raises `QuarantineError` when either is no number of seconds."""
+    first, last = row.get(start), row.get(end)
+    if type(first) is float and type(last) is float and abs(first) <= LONGEST and abs(last) <= LONGEST:
+        return Span(first, last)
     return Span(_seconds(row, start), _seconds(row, end))
 
 
@@ -277,10 +299,3 @@ def _seconds(row: Mapping[str, Any], key: str) -> float:
     if type(value) in NUMBERS and abs(value) <= LONGEST:
         return float(value)
     raise QuarantineError(Reason.MALFORMED, f"no usable {key}")
-
-
-def milliseconds(seconds: float) -> int:
-    """What ids are made of: printed fractions may differ in their last digits. So the border between two milliseconds
-    is none of the halves, thirds and tenths that the times of frames often are, to be printed now above it, now below.
-    """
-    return floor(seconds * 1000 + BELOW)

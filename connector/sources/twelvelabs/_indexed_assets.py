@@ -9,6 +9,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
+from itertools import chain
 from typing import Any, Final
 
 from vectorferry.connector._model._errors import QuarantineError
@@ -18,7 +19,7 @@ from vectorferry.connector._model._records import Asset, AssetState, Listing, Mo
 from vectorferry.connector.http import NotFoundError, RefusedError, UnreadableError, one_line
 from vectorferry.connector.sources._pages import Tally
 from vectorferry.connector.sources._reading import NotReadyError, asset_from, check_id
-from vectorferry.connector.sources._values import fingerprint_of, is_signed, lasting, moment, read_time
+from vectorferry.connector.sources._values import fingerprint_of, lasting, moment, read_time
 from vectorferry.connector.sources._vectors import LiftedVectors, read_lifted
 from vectorferry.connector.sources.twelvelabs._api import TwelveLabsApi
 from vectorferry.connector.sources.twelvelabs._features import (
@@ -41,6 +42,7 @@ UNSETTLED: Final = "unsettled"
 """Part of the turn of an asset that the next run is to read again, since there was more to come."""
 
 PARAMETERS: Final = frozenset({"parameter_invalid", "parameter_unknown"})
+PARTS: Final = {kind: f"{kind}_embedding" for kind in ("video", "audio", "image", "text", "document")}
 BULKY: Final = frozenset({"embedding", "transcription"})
 NAMED: Final = frozenset(
     {*BULKY, "_id", "asset_id", "index_id", "status", "created_at", "updated_at", "user_metadata"}
@@ -198,7 +200,8 @@ class Detail:
         fields["filename"] = _text(system.get("filename")) if isinstance(system, dict) else None
         fields["index_name"] = self.index_name
         fields["uploaded_asset_id"] = self.upload_id
-        return {key: lasting(value) for key, value in fields.items() if value is not None and not is_signed(value)}
+        described: dict[str, Any] = lasting({key: value for key, value in fields.items() if value is not None})
+        return described
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,7 +290,7 @@ def system_metadata(row: Mapping[str, Any]) -> Any:
 def segment_rows(answer: Any) -> list[Any] | None:
     """The segments under ``video_embedding`` and its like; None when there is no list of them at all."""
     lists = [part["segments"] for _, part in _parts(answer) if isinstance(part.get("segments"), list)]
-    return [row for rows in lists for row in rows] if lists else None
+    return list(chain.from_iterable(lists)) if lists else None
 
 
 def media_of(answer: Any) -> tuple[str | None, Mapping[str, Any]]:
@@ -310,8 +313,8 @@ def modality_of(system: Any, rows: list[Any]) -> Modality:
 
 
 def _parts(answer: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    for kind in ("video", "audio", "image", "text", "document"):
-        part = answer.get(f"{kind}_embedding") if isinstance(answer, dict) else None
+    for kind, key in PARTS.items() if isinstance(answer, dict) else ():
+        part = answer.get(key)
         if isinstance(part, dict):
             yield kind, part
 

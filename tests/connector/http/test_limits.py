@@ -18,7 +18,7 @@ from tests.waiting import PATIENCE
 from vectorferry.connector._model._json import parse_json
 from vectorferry.connector.http import UnreadableError, UnsureError
 from vectorferry.connector.http._answer import LONGEST, Answer, asked_wait, wait_when_spent
-from vectorferry.connector.http._pace import Pace, TimeLimit
+from vectorferry.connector.http._pace import Pace, Timer
 from vectorferry.connector.plugin import LimitReachedError
 
 GOOD = json({"ok": 1})
@@ -172,7 +172,7 @@ async def test_what_waits_its_turn_is_not_sent_any_more_once_the_quota_is_used_u
 
 async def test_what_waits_for_its_pace_is_not_sent_any_more_either() -> None:
     pace = Pace(1_200, {})
-    async with TimeLimit(60) as limit:
+    with Timer().limit(60) as limit:
         await pace.admit("read", limit)
         waiting = asyncio.create_task(pace.admit("read", limit))
         await asyncio.sleep(0)
