@@ -348,9 +348,12 @@ class MemoryDestination(Destination):
         for run in runs:
             self.recorded_runs[run.run_id, run.collection] = replace(run, recorded_at=now)
 
-    def runs(self, since: datetime | None = None, limit: int = 1_000) -> Sequence[RecordedRun]:
+    def runs(
+        self, since: datetime | None = None, limit: int = 1_000, collection: str | None = None
+    ) -> Sequence[RecordedRun]:
         """What was kept."""
-        ordered = sorted(self.recorded_runs.values(), key=lambda run: (run.recorded_at, run.run_id, run.collection))
+        kept = [run for run in self.recorded_runs.values() if collection in (None, run.collection)]
+        ordered = sorted(kept, key=lambda run: (run.recorded_at, run.run_id, run.collection))
         if since is None:
             return ordered[::-1][:limit]
         return [run for run in ordered if run.recorded_at and run.recorded_at >= since][:limit]

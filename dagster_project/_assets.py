@@ -128,10 +128,22 @@ def build_vectorferry_specs(
     Raises `ConfigurationError` when two destinations with indexes have one name.
     """
     translator = translator or VectorferryTranslator()
+    source = translator.get_source_spec(settings).key
     return [
-        translator.get_asset_spec(target).merge_attributes(metadata={TARGET: target, TRANSLATOR: translator})
+        _by_itself(translator.get_asset_spec(target), source).merge_attributes(
+            metadata={TARGET: target, TRANSLATOR: translator}
+        )
         for target in targets_of(settings)
     ]
+
+
+def _by_itself(spec: dg.AssetSpec, source: dg.AssetKey) -> dg.AssetSpec:
+    """Its automation condition without the source: only runs of this asset observe that, and none materializes it, so
+    that whoever waited for it (`on_cron`, `eager`) would wait for ever."""
+    condition: Any = spec.automation_condition
+    if not hasattr(condition, "ignore"):
+        return spec
+    return spec.replace_attributes(automation_condition=condition.ignore(dg.AssetSelection.assets(source)))
 
 
 def vectorferry_assets(

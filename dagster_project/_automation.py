@@ -17,6 +17,7 @@ from dagster._core.storage.tags import (
 
 from vectorferry import SyncSettings
 from vectorferry.connector.plugin import ConfigurationError, Schedule, first_of
+from vectorferry.dagster._namesakes import check_name
 from vectorferry.dagster._partitions import CollectionPartitions
 
 NIGHTLY: Final = "0 3 * * *"
@@ -54,6 +55,7 @@ def sync_schedule(settings: SyncSettings, job: AssetJob, keys: Collection[dg.Ass
     partitions, schedule = CollectionPartitions.of(settings), settings.schedule or Schedule(cron=NIGHTLY)
 
     def runs(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        check_name(context.instance, settings)
         partitions.add(context.instance, partitions.file_keys)
         current = partitions.current(context.instance)
         if not current:

@@ -412,8 +412,11 @@ def _compared(look: _Look, target: Target, against: Callable[[Finding], bool], e
             | {"kind": str(each.record.kind), "where": each.where, "against": each.against}
             for each in found
         ]
-    assets = sum(report.assets for report in look.verification.collections.values())
-    return Outcome(lines, {"differences": len(rows), "assets": assets}, rows)
+    reports = look.verification.collections
+    assets = sum(report.assets for report in reports.values())
+    notes = [f"{collection}: {note}" for collection, report in reports.items() for note in report.notes]
+    told = {"notes": "\n".join(notes[:SHOWN])} if notes else {}
+    return Outcome(lines, {"differences": len(rows), "assets": assets, **told}, rows)
 
 
 def _ledger(look: _Look, _key: dg.AssetKey, target: Target, _settings: CheckSettings) -> Outcome:

@@ -25,6 +25,7 @@ from vectorferry.connector.plugin import (
     resolve_part,
 )
 from vectorferry.dagster._automation import AssetJob, ranges, request, unfinished
+from vectorferry.dagster._namesakes import check_name
 from vectorferry.dagster._partitions import CollectionPartitions, Collections, named_collections, partition_key
 from vectorferry.dagster._targets import ModalityTable, Target
 
@@ -58,6 +59,7 @@ def discovery_sensor(
         "that settles a collection which the source no longer has, and retires its partition.",
     )
     def discover(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        check_name(context.instance, settings, _location(context))
         try:
             current = getattr(context.resources, resource_key).settings(settings)
             keys = Collections(current, environ).keys()
@@ -111,6 +113,10 @@ def _asked_for(
     )
 
 
+def _location(context: dg.SensorEvaluationContext) -> str | None:
+    return context.code_location_origin.location_name if context.code_location_origin else None
+
+
 def _now() -> datetime:
     return datetime.now(UTC)
 
@@ -139,6 +145,7 @@ def changes_sensor(
         description="Lists the source's collections, and syncs those in which tasks have finished or assets changed.",
     )
     def look(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        check_name(context.instance, settings, _location(context))
         current = getattr(context.resources, resource_key).settings(settings)
         partitions.add(context.instance, partitions.file_keys)
         due = partitions.current(context.instance)
@@ -264,6 +271,7 @@ def outside_sensor(
         description="Records syncs that ran outside Dagster as materializations of what they filled.",
     )
     def record(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        check_name(context.instance, settings, _location(context))
         current = getattr(context.resources, resource_key).settings(settings)
         cursors = {place: _Read(**each) for place, each in json.loads(context.cursor or "{}").items()}
         events: list[dg.AssetMaterialization] = []

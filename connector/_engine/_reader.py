@@ -99,6 +99,15 @@ class CheckReader(Reader):
         recorded = await self.origin(collection)
         return origin_changes(recorded, await origin_of(source, collection)) if recorded else ()
 
+    async def mappings(self, collection: str) -> Sequence[str]:
+        """The digests of the mappings that a collection was synced under, as far as it tells; first that of the last
+        run that has brought all of it up to date."""
+        if not self.can(Capability.RUNS):
+            return ()
+        runs = await self.run(partial(self.destination.runs, collection=collection))
+        whole = [run for run in runs if run.state == "done" and run.counts.get("scan") != "some"]
+        return list(dict.fromkeys(str(run.counts["mapping"]) for run in (*whole, *runs) if "mapping" in run.counts))
+
     def discrepancies(self, collection: str, sample: int | None) -> AsyncIterator[list[Discrepancy]]:
         """What is not as its own books say, page by page."""
         return self.pages(partial(self.destination.discrepancies, collection, sample))

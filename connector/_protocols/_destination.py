@@ -151,8 +151,9 @@ RunState: TypeAlias = Literal["done", "failed", "refused", "limited"]
 class RecordedRun:
     """One collection of one run, as a destination's books keep it. Times are aware; `recorded_at` is the books' own.
 
-    `counts` are JSON values: scan, modalities, listed, unchanged, pulled, requests, features {modality: counts},
-    vectors_written {vector name: count}. `started_by` says who ran it: ``cli``, ``dagster``, ``python``.
+    `counts` are JSON values: scan, modalities, mapping (its digest), listed, unchanged, pulled, requests, features
+    {modality: counts}, vectors_written {vector name: count}. `started_by` says who ran it: ``cli``, ``dagster``,
+    ``python``.
     """
 
     run_id: str
@@ -619,9 +620,11 @@ class Destination(ABC):
         what was entered. Of each collection only the newest hundred or so stay."""
         raise Capability.RUNS.missing(self.name)
 
-    def runs(self, since: datetime | None = None, limit: int = 1_000) -> Sequence[RecordedRun]:
+    def runs(
+        self, since: datetime | None = None, limit: int = 1_000, collection: str | None = None
+    ) -> Sequence[RecordedRun]:
         """`RUNS`: what was entered, newest first; with `since`, what was entered at or after this time, oldest first.
-        Nothing where no run was ever recorded. Needs no `prepare`."""
+        Of one `collection`, or of all (None). Nothing where no run was ever recorded. Needs no `prepare`."""
         raise Capability.RUNS.missing(self.name)
 
     def related_hashes(self, table: RelatedTable) -> Mapping[str, bytes]:

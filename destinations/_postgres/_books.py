@@ -493,8 +493,10 @@ def _entry_of_runs(table: Table, runs: Sequence[RecordedRun]) -> Insert:
     return recorded.add_cte(forgotten)
 
 
-def read_runs(connection: Connection, table: Table, since: datetime | None, limit: int) -> list[RecordedRun]:
-    """The newest first; `since` a time the oldest first. Nothing where there is no such table yet."""
+def read_runs(
+    connection: Connection, table: Table, since: datetime | None, limit: int, collection: str | None = None
+) -> list[RecordedRun]:
+    """Of a collection, or of all: the newest first; `since` a time the oldest first. Nothing without a table."""
     if not inspect(connection).has_table(table.name, schema=table.schema):
         return []
     order = (table.c.recorded_at, table.c.run_id, table.c.collection)
@@ -502,6 +504,8 @@ def read_runs(connection: Connection, table: Table, since: datetime | None, limi
         chosen = select(table).order_by(*(column.desc() for column in order))
     else:
         chosen = select(table).where(table.c.recorded_at >= since).order_by(*order)
+    if collection is not None:
+        chosen = chosen.where(table.c.collection == collection)
     names = [each.name for each in fields(RecordedRun)]
     rows = connection.execute(chosen.limit(limit)).mappings()
     return [RecordedRun(**{name: row[name] for name in names}) for row in rows]

@@ -372,10 +372,12 @@ class PgvectorDestination(Destination):
         with begin() as (connection, schema):
             write_runs(connection, schema.tables.runs, runs)
 
-    def runs(self, since: datetime | None = None, limit: int = 1_000) -> Sequence[RecordedRun]:
+    def runs(
+        self, since: datetime | None = None, limit: int = 1_000, collection: str | None = None
+    ) -> Sequence[RecordedRun]:
         """What is in the table."""
         with self._reading() as (connection, schema):
-            return read_runs(connection, schema.tables.runs, since, limit)
+            return read_runs(connection, schema.tables.runs, since, limit, collection)
 
     def allowance(self) -> Allowance:
         """In a table of the schema."""

@@ -213,10 +213,12 @@ class PineconeDestination(Destination):
         """Keep them in the manifest's Postgres, a hundred of each collection."""
         self._manifest.record_runs(runs)
 
-    def runs(self, since: datetime | None = None, limit: int = 1_000) -> Sequence[RecordedRun]:
+    def runs(
+        self, since: datetime | None = None, limit: int = 1_000, collection: str | None = None
+    ) -> Sequence[RecordedRun]:
         """What was kept there."""
         self._check_synced()
-        return self._manifest.runs(since, limit)
+        return self._manifest.runs(since, limit, collection)
 
     def allowance(self) -> Allowance:
         """In the manifest's Postgres."""

@@ -442,10 +442,10 @@ class Manifest:
         with self._transaction() as connection:
             write_runs(connection, self._tables.runs, runs)
 
-    def runs(self, since: datetime | None, limit: int) -> Sequence[RecordedRun]:
-        """What was kept: the newest first, or since a time the oldest first."""
+    def runs(self, since: datetime | None, limit: int, collection: str | None) -> Sequence[RecordedRun]:
+        """What was kept of a collection or of all: the newest first, or since a time the oldest first."""
         with self._transaction() as connection:
-            return read_runs(connection, self._tables.runs, since, limit)
+            return read_runs(connection, self._tables.runs, since, limit, collection)
 
     # Whole collections, for checks and counts.
 

@@ -68,6 +68,8 @@ def test_what_is_recorded_is_read_newest_first_or_since_a_time(prepared: Open) -
     since = again.runs(since=newest[0].recorded_at)
     assert [each.run_id for each in since] == ["r2"]
     assert [each.run_id for each in again.runs(since=NOW - timedelta(days=365 * 50))] == ["r1", "r1", "r2"]
+    assert [each.run_id for each in again.runs(collection="ads")] == ["r2", "r1"]
+    assert [each.run_id for each in again.runs(limit=1, collection="films")] == ["r1"]
 
 
 def test_the_same_run_again_takes_the_place_of_what_was_recorded(prepared: Open) -> None:

@@ -11,28 +11,34 @@ import psycopg
 import pytest
 from pinecone import Pinecone
 
+from vectorferry import SyncOptions, Verification
 from vectorferry.connector._model._rows import hash_row
 from vectorferry.connector.plugin import (
     SLICES,
     Capability,
+    ColumnMapping,
     Destination,
     Difference,
     Discrepancy,
     MappedAsset,
     MappedFeature,
     Modality,
+    ModalityMapping,
     SchemaMapping,
     Vector,
     different_slices,
     vector_hash,
 )
 from vectorferry.connector.sandbox import Sandbox, running_sandbox
-from vectorferry.connector.testing import MemoryDestination
+from vectorferry.connector.testing import MemoryDestination, MemorySource, sync, verify
 from vectorferry.destinations import PgvectorDestination, PineconeDestination
 
 from .. import builders
 from ..builders import DIMENSION, batch, dense, sparse
+from ..connector.worlds import asset as a_listed
+from ..connector.worlds import assets
 from ..pinecone import forget_budgets, pinecone_alone, pinecone_destination
+from .conftest import Open, pinecone_is_long
 
 MODEL = "model-v1"
 
@@ -300,3 +306,32 @@ def test_contents_are_named_and_counted_also_of_assets_that_are_to_be_read_again
     assert counts == {(video, None): 3, (video, MODEL): 3, (video, "words"): 1, (pictures, None): 1}
     destination.remove("ads", ["a"])
     assert "a" not in destination.contents("ads", ["a"])
+
+
+HEARD = SchemaMapping(video=ModalityMapping(columns={"heard": ColumnMapping(path="text")}))
+REMAPPED = "the mapping has changed since the last sync, so that one is due"
+
+
+def told(found: Verification) -> dict[str, tuple[int, bool]]:
+    """Of each collection, how many differences there are, and whether a sync is said to be due."""
+    return {
+        name: (report.counts.total(), any(REMAPPED in note for note in report.notes))
+        for name, report in found.collections.items()
+    }
+
+
+@pinecone_is_long
+async def test_rows_of_another_mapping_are_no_differences_a_sync_is_due(opened: Open) -> None:
+    """Every row had been called different from the ledger, and every asset changed at the source."""
+    source = MemorySource({"ads": assets(3), "films": assets(2)})
+    await sync(source, [opened()], name="m")
+    source.assets["ads"]["a0001"] = a_listed("a0001", version=2)
+    found = await verify(source, [opened()], name="m", mapping=HEARD, source_sample=5)
+    assert told(found) == {"ads": (1, True), "films": (0, True)}
+    assert [each.record.asset_id for each in found.collections["ads"].findings] == ["a0001"]
+    await sync(source, [opened()], SyncOptions(collections=["ads"]), name="m", mapping=HEARD)
+    found = await verify(source, [opened()], name="m", mapping=HEARD, source_sample=5)
+    assert told(found) == {"ads": (0, False), "films": (0, True)}
+    await sync(source, [opened()], name="m", mapping=HEARD)
+    found = await verify(source, [opened()], name="m", mapping=HEARD, source_sample=5)
+    assert told(found) == {"ads": (0, False), "films": (0, False)}

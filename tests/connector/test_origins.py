@@ -67,8 +67,9 @@ async def test_it_says_what_is_different_and_what_to_do(mode: str) -> None:
     summary = await run(source, store, deletes=deletes)
     assert summary.collections["c"].note == (
         "memory: nothing was deleted: 5 of 100 assets would go, but the source is not read as it was when this was "
-        "last complete (another key; namespace: default -> staging): it may only not see them. Check its settings, or "
-        "if they are really gone, allow it once with --allow-deletes 0.05."
+        "last complete (another key; namespace: default -> staging): it may only not see them. Check its settings, "
+        "and that no other sync fills the same tables; or if they are really gone, allow it once with "
+        "--allow-deletes 0.05."
     )
     assert summary.to_dict()["collections"]["c"]["origin_changes"] == {
         "memory": ["another key", "namespace: default -> staging"]

@@ -15,6 +15,7 @@ from tests.dagster_project import plugins
 from tests.dagster_project.conftest import Load
 from tests.dagster_project.plugins import ShelfSource
 from tests.dagster_project.running import failure_of, materialize
+from vectorferry.connector._engine.verify._source import REMAPPED
 from vectorferry.connector.plugin import AssetState, Capability, ConfigurationError
 from vectorferry.connector.testing import MemoryDestination
 
@@ -133,6 +134,30 @@ def test_what_is_stored_is_what_the_books_say(
     assert not passed
     assert said == "ads: pgvector: different against ledger: 1 records"
     assert check(defs, instance, "ledger", "image") == (True, "")
+
+
+def test_rows_of_another_mapping_are_not_called_different(
+    load: Load, postgres_url: str, schema: str, instance: dg.DagsterInstance
+) -> None:
+    """Each partition has the mapping of its own last run."""
+
+    def described(**columns: dict[str, str]) -> dg.Definitions:
+        return load(
+            {"collections": ["ads"]},
+            destinations=[{"type": "pgvector", "url": postgres_url, "schema": schema}],
+            modalities={"video": {"columns": columns}},
+            checks={"ledger": True},
+        )
+
+    assert materialize(described(), instance, "ads").success
+    key = dg.AssetCheckKey(dg.AssetKey(["media", "video"]), "ledger")
+    job = described(heard={"path": "text"}).resolve_job_def("media_check").get_subset(asset_check_selection={key})
+    (found,) = job.execute_in_process(instance=instance).get_asset_check_evaluations()
+    assert found.passed, found.description
+    notes = found.metadata["notes"].value
+    assert notes == f"ads: pgvector: {REMAPPED}"
+    assert materialize(described(heard={"path": "text"}), instance, "ads").success
+    assert check(described(heard={"path": "text"}), instance, "ledger") == (True, "")
 
 
 @pytest.mark.long

@@ -4,7 +4,7 @@ import re
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -222,3 +222,18 @@ def test_what_is_scaffolded_loads(lines: str) -> None:
             assert component.name == "sync_9_films"
             dg.Definitions.validate_loadable(defs)
         assert load_settings(file).source.type == "sandbox"
+
+
+@pytest.mark.usefixtures("load")
+@pytest.mark.parametrize("condition", ["eager()", "on_cron('0 * * * *')"])
+def test_a_table_s_condition_does_not_wait_for_the_source(instance: dg.DagsterInstance, condition: str) -> None:
+    """Which nothing ever materializes: no run was ever asked for, and nothing said so."""
+    now, video = datetime(2026, 11, 29, 6, 30, tzinfo=UTC), dg.AssetKey(["media", "video"])
+    translation = {"automation_condition": f"{{{{ dg.AutomationCondition.{condition} }}}}"}
+    with loaded({**SMALLEST, "translation": translation}) as defs:
+        before = dg.evaluate_automation_conditions(defs, instance, evaluation_time=now)
+        instance.add_dynamic_partitions("media_collections", ["news"])
+        later = now + timedelta(hours=1)
+        after = dg.evaluate_automation_conditions(defs, instance, evaluation_time=later, cursor=before.cursor)
+    assert before.get_num_requested(video) == 0
+    assert set(after.get_requested_partitions(video)) == {"news"}

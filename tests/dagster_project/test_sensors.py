@@ -1,11 +1,24 @@
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 from typing import NoReturn
 
 import dagster as dg
 import pytest
 from dagster._core.definitions.sensor_definition import SensorExecutionData
+from dagster._core.remote_origin import (
+    ManagedGrpcPythonEnvCodeLocationOrigin,
+    RemoteInstigatorOrigin,
+    RemoteRepositoryOrigin,
+)
+from dagster._core.scheduler.instigation import (
+    InstigatorState,
+    InstigatorStatus,
+    InstigatorType,
+    SensorInstigatorData,
+)
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
 from tests.connector.worlds import asset
 from tests.dagster_project.conftest import Load
@@ -335,3 +348,32 @@ def test_sensors_run_from_the_start_where_the_file_says_so(load: Load) -> None:
 
     assert running(load()) == []
     assert running(load(sensors=["changes", "outside"])) == ["media_changes", "media_outside"]
+
+
+def evaluated(instance: dg.DagsterInstance, location: str, sensor: str, seconds_ago: float = 0) -> None:
+    """Leave what the daemon leaves of a sensor's last tick."""
+    at, place = time.time() - seconds_ago, ManagedGrpcPythonEnvCodeLocationOrigin(LoadableTargetOrigin(), location)
+    origin = RemoteInstigatorOrigin(RemoteRepositoryOrigin(place, "__repository__"), sensor)
+    data = SensorInstigatorData(at, last_tick_start_timestamp=at)
+    state = InstigatorState(origin, InstigatorType.SENSOR, InstigatorStatus.DECLARED_IN_CODE, data)
+    instance.add_instigator_state(state)
+
+
+def test_a_sync_of_the_same_name_in_another_code_location_is_named(load: Load, stored: dg.DagsterInstance) -> None:
+    """Each had settled the other's collections, retired their partitions, and added its own again."""
+    defs = load(schedule="@hourly", sensors=["changes", "outside"])
+    evaluated(stored, "old", "media_discovery", seconds_ago=3_600)
+    evaluated(stored, "here", "media_discovery")
+    evaluated(stored, "there", "other_discovery")
+    assert requested(tick(defs, stored)) == ["ads", "lectures", "news"]
+    evaluated(stored, "there", "media_changes")
+    named = "the code locations here and there each have a sync named media"
+    for sensor in ("discovery", "changes", "outside"):
+        with pytest.raises(ConfigurationError, match=named):
+            tick(defs, stored, sensor=sensor)
+    schedule = defs.resolve_schedule_def("media_schedule")
+    with (
+        pytest.raises(ConfigurationError, match=named),
+        dg.build_schedule_context(stored, scheduled_execution_time=datetime(2026, 11, 29, tzinfo=UTC)) as context,
+    ):
+        schedule.evaluate_tick(context)

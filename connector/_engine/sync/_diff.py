@@ -114,8 +114,13 @@ def holds(entry: Known | None, fingerprint: str, modalities: frozenset[Modality]
 
 
 def _seems_unchanged(entry: Known | None, fingerprint: str, modalities: frozenset[Modality]) -> bool:
-    return entry is not None and _content(entry.fingerprint) == _content(fingerprint) and modalities <= entry.modalities
+    return (
+        entry is not None
+        and content_of(entry.fingerprint) == content_of(fingerprint)
+        and modalities <= entry.modalities
+    )
 
 
-def _content(ledger_fingerprint: str) -> str:
+def content_of(ledger_fingerprint: str) -> str:
+    """What of it changes with the asset and the mapping, and not with the asset's turn."""
     return ledger_fingerprint.partition(".")[0]

@@ -42,7 +42,8 @@ def refusal(
     if changes := changes_of(guard):
         return (
             f"{missing} of {stored} assets would go, but {lister} is {read_differently(changes)}: it may only not see "
-            f"them. Check its settings, or if they are really gone, allow it once with {allow}."
+            f"them. Check its settings, and that no other sync fills the same tables; or if they are really gone, "
+            f"allow it once with {allow}."
         )
     return (
         f"{lister} {_listing(listed, gone)}, so {missing} of {stored} assets would go, and at most {allowed}. "

@@ -234,7 +234,7 @@ async def _sync(  # noqa: PLR0913 - those of `sync`, with their defaults
             await _run_collections(job, summary)
         except VectorferryError as error:
             _blame_last(summary, error)
-            await record_runs(lanes, summary, options)
+            await record_runs(lanes, summary, options, mapper.digest)
             raise
         _tell_unlisted(job, summary)
         if all_collections or options.gone:
@@ -245,7 +245,7 @@ async def _sync(  # noqa: PLR0913 - those of `sync`, with their defaults
         await asyncio.gather(*(finishing(lane, list(summary.collections)) for lane in lanes))
         for lane, advice in (await call_each(lanes, lambda each: each.advice())).items():
             lane.summary.notes.extend(advice or ())
-        await record_runs(lanes, summary, options)
+        await record_runs(lanes, summary, options, mapper.digest)
         raise_when_all_failed(lanes)
         if options.only is None:
             summary.advice.extend(metric_advice(source.vector_metrics(), mapping))

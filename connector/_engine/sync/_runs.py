@@ -18,12 +18,12 @@ from vectorferry.connector._reports._run_id import current_starter
 from vectorferry.connector._reports._summary import CollectionSummary, Summary
 
 
-async def record_runs(lanes: Sequence[Lane], summary: Summary, options: SyncOptions) -> None:
-    """Enter what became of each collection, once for the whole run. A destination that has failed is left out; one that
-    cannot do this has all the same what it was to have, and its notes say so."""
+async def record_runs(lanes: Sequence[Lane], summary: Summary, options: SyncOptions, mapping: str) -> None:
+    """Enter what became of each collection, once for the whole run, under its mapping's digest. A destination that has
+    failed is left out; one that cannot do this has all the same what it was to have, and its notes say so."""
     for lane in lanes:
         rows = [
-            _row(summary, collection, scan, lane.summary.by_collection.get(collection, Applied()), options)
+            _row(summary, collection, scan, lane.summary.by_collection.get(collection, Applied()), options, mapping)
             for collection, scan in summary.collections.items()
         ]
         if rows and lane.alive and lane.can(Capability.RUNS):
@@ -34,7 +34,12 @@ async def record_runs(lanes: Sequence[Lane], summary: Summary, options: SyncOpti
 
 
 def _row(
-    summary: Summary, collection: str, scan: CollectionSummary, applied: Applied, options: SyncOptions
+    summary: Summary,
+    collection: str,
+    scan: CollectionSummary,
+    applied: Applied,
+    options: SyncOptions,
+    mapping: str,
 ) -> RecordedRun:
     now = datetime.now(UTC)
     return RecordedRun(
@@ -46,6 +51,7 @@ def _row(
         counts={
             "scan": "some" if options.only is not None else scan.scan,
             "modalities": sorted(modality.value for modality in options.modalities),
+            "mapping": mapping,
             **_counts(scan, applied),
         },
         started_by=options.started_by or current_starter(),

@@ -12,12 +12,13 @@ from typing import Final, TypeAlias
 
 from vectorferry.connector._engine._mapper import Mapper
 from vectorferry.connector._engine._reader import CheckReader, SetAside
-from vectorferry.connector._engine.sync._diff import Action, Decision, Reread, diff
+from vectorferry.connector._engine.sync._diff import Action, Decision, Reread, content_of, diff
 from vectorferry.connector._engine.sync._guard import read_differently
 from vectorferry.connector._iterators import closing, pages
 from vectorferry.connector._model._batch import MappedAsset
 from vectorferry.connector._model._discrepancies import Difference, Discrepancy
 from vectorferry.connector._model._errors import IncompleteScanError
+from vectorferry.connector._model._mapping import ledger_fingerprint
 from vectorferry.connector._model._records import AssetState, Listing, Modality
 from vectorferry.connector._model._seen import SeenIds
 from vectorferry.connector._model._storable import id_problem, safe_id
@@ -29,6 +30,9 @@ from vectorferry.connector._reports._verification import CollectionReport, Findi
 PAGE: Final = 500
 COMPARED_AT_ONCE: Final = 100
 BEHIND: Final = "changed at the source, or in what is asked of it, since it was synced"
+REMAPPED: Final = (
+    "the mapping has changed since the last sync, so that one is due; what columns hold is compared after it"
+)
 
 _Known: TypeAlias = Mapping[str, Mapping[str, Known]]
 """Per destination and asset id."""
@@ -65,12 +69,54 @@ class Sample:
             self.decisions[place] = decision
 
 
+@dataclass(frozen=True, slots=True)
+class EarlierMappings:
+    """By destination, the digests of other mappings that a collection was synced under, of those in which the last
+    whole sync of it was one of these. What was mapped otherwise cannot be judged by the mapping of today."""
+
+    digests: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def explain(self, finding: Finding) -> bool:
+        """Whether it may be no more than this that a feature's row is not what the mapping of today makes of it."""
+        record = finding.record
+        is_row = record.modality is not None and not record.vector_name
+        involved = finding.where in self.digests or finding.against in self.digests
+        return involved and is_row and record.kind is Difference.DIFFERENT
+
+    def explain_asset(self, name: str, listing: Listing, known: Known) -> bool:
+        """Whether the asset is stored as it is listed, but for the mapping."""
+        recorded = content_of(known.fingerprint)
+        return any(content_of(ledger_fingerprint(listing.fingerprint, each)) == recorded for each in self.of(name))
+
+    def of(self, name: str) -> Sequence[str]:
+        """Those of a destination; none where it is up to date."""
+        return self.digests.get(name, ())
+
+    def notes(self) -> list[str]:
+        """A sentence for each destination."""
+        return [f"{name}: {REMAPPED}" for name in sorted(self.digests)]
+
+
+async def earlier_mappings(check: Check, collection: str) -> EarlierMappings:
+    """As the records of runs have it."""
+    recorded = {reader.name: await reader.mappings(safe_id(collection)) for reader in check.readers}
+    now = check.mapper.digest
+    return EarlierMappings(
+        {
+            name: [each for each in digests if each != now]
+            for name, digests in recorded.items()
+            if now not in digests[:1] and digests
+        }
+    )
+
+
 async def compare_with_source(
-    check: Check, collection: str, report: CollectionReport, sample: Sample
+    check: Check, collection: str, report: CollectionReport, sample: Sample, mappings: EarlierMappings
 ) -> AsyncIterator[Finding]:
     """Assets that a destination lacks, has in another version, or has alone. `report` gets the number of assets, and a
     note where the listing is not complete, or where the sync keeps assets. Assets that are set aside as a whole are
-    noted: their quarantine says what is wrong with them. Some of the others are taken as a `sample`."""
+    noted: their quarantine says what is wrong with them. What only an earlier one of the `mappings` explains is no
+    difference. Some of the others are taken as a `sample`."""
     listed_ids, due = SeenIds(), 0
     set_aside = {reader.name: await _whole_assets_aside(reader, collection) for reader in check.readers}
     explained: Counter[str] = Counter()
@@ -83,7 +129,7 @@ async def compare_with_source(
                     if decision.action is not Action.PULL:
                         continue
                     due += decision.reread == decision.lacking
-                    for finding in _lacking(decision, known):
+                    for finding in _lacking(decision, known, mappings):
                         if finding.record.asset_id in set_aside[finding.where]:
                             explained[finding.where] += 1
                         else:
@@ -147,11 +193,13 @@ def _holders(decision: Decision, readers: Sequence[CheckReader]) -> frozenset[st
     return frozenset(reader.name for reader in readers) - (decision.lacking - decision.reread)
 
 
-def _lacking(decision: Decision, known: _Known) -> Iterator[Finding]:
-    """What is only due to be read again is as it should be, as far as anybody can tell."""
+def _lacking(decision: Decision, known: _Known, mappings: EarlierMappings) -> Iterator[Finding]:
+    """What is only due to be read again, or to be mapped anew, is as it should be, as far as anybody can tell."""
     asset_id = decision.listing.asset_id
     for name in sorted(decision.lacking - decision.reread):
         if asset_id in known[name]:
+            if mappings.explain_asset(name, decision.listing, known[name][asset_id]):
+                continue
             yield Finding(name, "source", Discrepancy(Difference.DIFFERENT, asset_id, detail=BEHIND))
         else:
             yield Finding(name, "source", Discrepancy(Difference.MISSING, asset_id))

@@ -20,9 +20,11 @@ from vectorferry.connector._engine.sync._run import LISTS_MISSED_WHEN_DOWN, is_o
 from vectorferry.connector._engine.verify._pairs import compare_digests
 from vectorferry.connector._engine.verify._source import (
     Check,
+    EarlierMappings,
     Sample,
     compare_contents,
     compare_with_source,
+    earlier_mappings,
     read_by_another,
 )
 from vectorferry.connector._iterators import closing
@@ -174,9 +176,12 @@ class _CollectionCheck:
         self.failure: VectorferryError | None = None
         self._report = CollectionReport()
         self._wrong: dict[str, list[Discrepancy]] = defaultdict(list)
+        self._mappings = EarlierMappings()
 
     async def run(self, sample: int | None, source_sample: int, *, distrust: bool) -> CollectionReport:
         """Compare; let the destinations distrust what was found, if they are to."""
+        self._mappings = await earlier_mappings(self._check, self._collection)
+        self._report.notes += self._mappings.notes()
         for reader in self._check.readers:
             async for page in reader.discrepancies(self._collection, sample):
                 self._add(Finding(reader.name, "ledger", record) for record in page)
@@ -191,7 +196,9 @@ class _CollectionCheck:
     async def _compare_with_source(self, sample: Sample) -> None:
         """What the listing shows a sync repairs by itself; what only reading shows has to be read again."""
         try:
-            async for finding in compare_with_source(self._check, self._collection, self._report, sample):
+            async for finding in compare_with_source(
+                self._check, self._collection, self._report, sample, self._mappings
+            ):
                 self._report.add(finding)
             if sample.decisions:
                 contents = compare_contents(self._check, self._collection, sample, self._report.notes)
@@ -206,6 +213,8 @@ class _CollectionCheck:
         first, *others = self._check.readers
         for other in others:
             async for finding in compare_digests(first, other, self._collection, self._report.notes):
+                if self._mappings.explain(finding):
+                    continue
                 self._report.add(finding)
                 again = Discrepancy(Difference.MISSING, finding.record.asset_id)
                 for where in (first.name, other.name):
@@ -213,8 +222,9 @@ class _CollectionCheck:
 
     def _add(self, findings: Iterable[Finding]) -> None:
         for finding in findings:
-            self._report.add(finding)
-            self._remember(finding.where, finding.record)
+            if not self._mappings.explain(finding):
+                self._report.add(finding)
+                self._remember(finding.where, finding.record)
 
     def _remember(self, where: str, record: Discrepancy) -> None:
         if len(self._wrong[where]) < REPAIRED_AT_ONCE:
