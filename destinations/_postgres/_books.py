@@ -220,16 +220,18 @@ def known_assets(
     connection: Connection, ledger: Table, collection: str, asset_ids: Sequence[str], *only: ColumnElement[bool]
 ) -> Mapping[str, Known]:
     """The ledger's entries for those of these assets that it has, `only` under these conditions."""
-    rows = connection.execute(
-        select(ledger.c.asset_id, func.coalesce(ledger.c.fingerprint, ""), cast(ledger.c.features, Text)).where(
-            of_assets(ledger, collection, asset_ids), *only
-        )
-    ).all()
+    columns = (ledger.c.asset_id, ledger.c.fingerprint, cast(ledger.c.features, Text))
+    return known_in(connection.execute(select(*columns).where(of_assets(ledger, collection, asset_ids), *only)).all())
+
+
+def known_in(rows: Sequence[Any]) -> dict[str, Known]:
+    """The entries that consist of an asset, its fingerprint, and its features as text."""
     # Most assets have as many features as another one: what that says is read once.
     counts = {features: _features_in(features) for features in {features for _, _, features in rows}}
     modalities = {features: frozenset(each) for features, each in counts.items()}
     return {
-        asset_id: Known(fingerprint, modalities[features], counts[features]) for asset_id, fingerprint, features in rows
+        asset_id: Known(fingerprint or "", modalities[features], counts[features])
+        for asset_id, fingerprint, features in rows
     }
 
 

@@ -29,7 +29,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import NullType
 
 from vectorferry.connector.plugin import Counts, DestinationError, canonical_json
-from vectorferry.destinations._postgres._database import Driver, driver_of
+from vectorferry.destinations._postgres._database import Driver, Question, driver_of
 from vectorferry.destinations._postgres._ddl import fixed, joined
 
 ID: Final = Text(collation="C")
@@ -42,13 +42,17 @@ def of_assets(table: Table, collection: str, asset_ids: Sequence[str]) -> Column
 
 
 def text_array(texts: Sequence[str]) -> ColumnElement[Sequence[str]]:
-    """One parameter with all of these. psycopg spells a list item by item, ten times as slowly, and a batch of
+    """One parameter with all of these."""
+    return cast(bindparam(None, array_literal(texts), NullType(), unique=True), ARRAY(Text))
+
+
+def array_literal(texts: Sequence[str]) -> str:
+    """An array of these, as Postgres spells it. psycopg spells a list item by item, ten times as slowly, and a batch of
     thousands of ids is sent with every statement."""
     together = "".join(texts)
     if '"' in together or "\\" in together:  # looked for in all of them at once: hardly any id has one
         texts = [each.replace("\\", "\\\\").replace('"', '\\"') for each in texts]
-    literal = '{"' + '","'.join(texts) + '"}' if texts else "{}"
-    return cast(bindparam(None, literal, NullType(), unique=True), ARRAY(Text))
+    return '{"' + '","'.join(texts) + '"}' if texts else "{}"
 
 
 FeatureKey: TypeAlias = tuple[str, str]
@@ -290,6 +294,14 @@ def _column_types(driver: Driver, table: Table) -> dict[str, _ColumnType]:
 _GONE: Final = text(
     "(asset_id, feature_id) IN (SELECT * FROM unnest(CAST(:assets AS text[]), CAST(:features AS text[])))"
 )
+
+
+_OF_ASSETS: Final = sql.SQL("SELECT {} FROM {} WHERE collection = %s AND asset_id = ANY(CAST(%s AS text[]))")
+
+
+def rows_of_assets(table: Table, columns: sql.Composable, collection: str, asset_ids: str) -> Question:
+    """Asks for these columns of the rows of some assets, whose ids are the array that `array_literal` makes of them."""
+    return _OF_ASSETS.format(columns, sql.Identifier(str(table.schema), table.name)), (collection, asset_ids)
 
 
 def stored_hashes(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -30,7 +31,7 @@ from vectorferry.connector.plugin import (
     without_rejected,
 )
 from vectorferry.connector.plugin import Contents as AssetContents
-from vectorferry.destinations._postgres import DesiredRows, FeatureKey, Row, of_assets
+from vectorferry.destinations._postgres import DesiredRows, Row, of_assets
 from vectorferry.destinations.pgvector._catalogue import Catalogue, VectorKey
 from vectorferry.destinations.pgvector._storage import (
     SPARSE_DIMENSION,
@@ -67,30 +68,41 @@ def _as_stored(vector: Vector) -> Vector:
 
 @dataclass(slots=True)
 class BatchRows:
-    """Everything a batch wants in the tables. `features` counts per asset what is written, for the ledger."""
+    """Everything a batch wants in the tables, and by asset what the ledger is to name of it."""
 
     features: defaultdict[Modality, DesiredRows] = field(default_factory=lambda: defaultdict(dict))
     vectors: defaultdict[VectorKey, DesiredRows] = field(default_factory=lambda: defaultdict(dict))
-    per_asset: dict[str, dict[str, int]] = field(default_factory=dict)
+    contents: dict[str, Contents] = field(default_factory=dict)
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """By asset and modality, how many features are written."""
+        return {
+            asset_id: {modality: sum(len(ids) for _, ids in pairs) for modality, pairs in contents.items()}
+            for asset_id, contents in self.contents.items()
+        }
 
 
-def new_storages(batch: Batch, catalogue: Catalogue, mapping: SchemaMapping) -> dict[VectorKey, VectorStorage]:
+def new_storages(
+    batch: Batch, keys: Set[VectorKey], catalogue: Catalogue, mapping: SchemaMapping
+) -> dict[VectorKey, VectorStorage]:
     """The storage that each vector name gets for each dimension that has no live table yet, in the order of ids: what
-    arrives first over the network must not decide."""
-    missing = {key for key in _vector_keys(batch) if key not in catalogue or catalogue[key].state == "retired"}
+    arrives first over the network must not decide. `keys` are those of the batch."""
+    missing = {key for key in keys if key not in catalogue or catalogue[key].state == "retired"}
     storages: dict[VectorKey, VectorStorage] = {}
-    if not missing:
-        return storages
-    for feature in _features_in_order(batch):
+    for feature in _features_in_order(batch) if missing else ():
         for name, vector in feature.vectors.items():
             key = (feature.modality, name, dimension_of(vector))
-            if key in missing and key not in storages:
+            if key in missing:
                 with suppress(QuarantineError):
                     storages[key] = choose_storage(vector, mapping.vector(feature.modality, name))
+                    missing.remove(key)
+        if not missing:
+            break
     return storages
 
 
-def _vector_keys(batch: Batch) -> set[VectorKey]:
+def vector_keys(batch: Batch) -> Set[VectorKey]:
+    """The names and dimensions of a batch's vectors."""
     return {
         (feature.modality, name, dimension_of(vector))
         for asset in batch.assets
@@ -99,10 +111,11 @@ def _vector_keys(batch: Batch) -> set[VectorKey]:
     }
 
 
-def with_fitting_vectors(batch: Batch, catalogue: Catalogue, mapping: SchemaMapping) -> Batch:
-    """The batch, in which each vector that does not fit its table is set aside."""
+def with_fitting_vectors(batch: Batch, keys: Set[VectorKey], catalogue: Catalogue, mapping: SchemaMapping) -> Batch:
+    """The batch, in which each vector that does not fit its table is set aside. It has no others than of these
+    `keys`."""
     storages = {key: entry.storage for key, entry in catalogue.items()}
-    if all(key in storages and storages[key].column_type == "vector" for key in _vector_keys(batch)):
+    if all(key in storages and storages[key].column_type == "vector" for key in keys):
         return batch  # such a column takes every vector of its dimension
     assets = (without_rejected(asset, _unfit_vectors(asset, storages, mapping)) for asset in batch.assets)
     return replace(batch, assets=tuple(assets))
@@ -112,20 +125,23 @@ def batch_rows(batch: Batch, catalogue: Catalogue) -> BatchRows:
     """Lay out every feature of a batch whose vectors fit."""
     types = {key: entry.storage.column_type for key, entry in catalogue.items()}
     collection, rows = batch.collection, BatchRows()
-    none = {modality.value: 0 for modality in batch.modalities}
+    nothing: Contents = {modality.value: [] for modality in batch.modalities}
     for asset in batch.assets:
         asset_id = asset.asset_id
-        counts = rows.per_asset[asset_id] = none.copy()
+        alike: _Alike = {}
         for feature in asset.features:
             feature_id, modality, digest = feature.feature_id, feature.modality, feature.row_hash
             key = (asset_id, feature_id)
-            counts[modality] += 1
+            places: tuple[VectorKey, ...] = ()
             row = (collection, asset_id, feature_id, *feature.columns.values(), feature.metadata, feature.extra, digest)
             rows.features[modality][key] = (digest, row)
             for name, vector in feature.vectors.items():
                 place = (modality, name, dimension_of(vector))
                 digest = recorded_hash(vector, feature.vector_hashes[name], types[place])
                 rows.vectors[place][key] = (digest, (collection, asset_id, feature_id, vector, digest))
+                places = (*places, place)
+            alike.setdefault(modality, {}).setdefault(places, []).append(feature_id)
+        rows.contents[asset_id] = {**nothing, **_contents_of(alike)}
     return rows
 
 
@@ -222,16 +238,17 @@ def recorded_contents(
     return {row.asset_id: readable_contents(row.contents) or {} for row in rows}
 
 
-def with_contents(entries: DesiredRows, batch: Batch, rows: BatchRows, recorded: Mapping[str, Contents]) -> DesiredRows:
-    """The ledger's rows with what the batch writes; modalities that it is not about keep their rows, and so their
+def with_contents(
+    entries: DesiredRows, written: Mapping[str, Contents], recorded: Mapping[str, Contents]
+) -> DesiredRows:
+    """The ledger's rows with what a batch writes; modalities that it is not about keep their rows, and so their
     names."""
-    now = _written(batch, rows)
 
     def extended(asset_id: str, digest: bytes, row: Row) -> tuple[bytes, Row]:
         before = recorded.get(asset_id)
         if before is None:  # there is nothing to compare it with
-            return digest, (*row, now[asset_id])
-        contents = {**before, **now[asset_id]}
+            return digest, (*row, written[asset_id])
+        contents = {**before, **written[asset_id]}
         return comparable(digest, contents), (*row, contents)
 
     return {key: extended(key[0], *entry) for key, entry in entries.items()}
@@ -242,32 +259,24 @@ def comparable(digest: bytes, contents: Contents) -> bytes:
     return digest + canonical_json(contents)
 
 
-def _written(batch: Batch, rows: BatchRows) -> Mapping[str, Contents]:
-    grouped: dict[str, dict[str, dict[tuple[Named, ...], list[str]]]] = {asset.asset_id: {} for asset in batch.assets}
-    for modality, desired in rows.features.items():
-        names = _names_by_key(modality, rows)
-        for key in sorted(desired):
-            asset_id, feature_id = key
-            grouped[asset_id].setdefault(modality.value, {}).setdefault(names.get(key, ()), []).append(feature_id)
-    modalities = [modality.value for modality in batch.modalities]
-    return {
-        asset_id: {name: _as_pairs(by_modality[name]) if name in by_modality else [] for name in modalities}
-        for asset_id, by_modality in grouped.items()
-    }
+_Alike: TypeAlias = dict[Modality, dict[tuple[VectorKey, ...], list[str]]]
+"""The ids of an asset's features, by modality and by the vectors that they have, in whatever order these came."""
 
 
-def _names_by_key(modality: Modality, rows: BatchRows) -> Mapping[FeatureKey, tuple[Named, ...]]:
-    """The vectors of each feature of a modality, sorted."""
-    names: dict[FeatureKey, tuple[Named, ...]] = {}
-    for place in sorted(place for place in rows.vectors if place[0] == modality):
-        named = (place[1:],)
-        for key in rows.vectors[place]:
-            names[key] = names[key] + named if key in names else named
-    return names
+def _contents_of(alike: _Alike) -> Contents:
+    return {modality.value: _pairs(groups) for modality, groups in alike.items()}
 
 
-def _as_pairs(pairs: Mapping[tuple[Named, ...], list[str]]) -> list[tuple[Sequence[Named], list[str]]]:
-    return [(named, pairs[named]) for named in sorted(pairs)]
+def _pairs(groups: Mapping[tuple[VectorKey, ...], list[str]]) -> list[tuple[Sequence[Named], list[str]]]:
+    by_names: dict[tuple[Named, ...], list[str]] = {}
+    for places, feature_ids in groups.items():
+        by_names.setdefault(_names(places), []).extend(feature_ids)
+    return [(names, sorted(by_names[names])) for names in sorted(by_names)]
+
+
+@lru_cache(maxsize=1_024)  # most features have the same vectors
+def _names(places: tuple[VectorKey, ...]) -> tuple[Named, ...]:
+    return tuple(sorted(place[1:] for place in places))
 
 
 def _groups(

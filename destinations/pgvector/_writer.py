@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
 from typing import Any, Final, TypeAlias
 
 import numpy as np
+from psycopg import sql
 from psycopg.abc import Buffer
-from sqlalchemy import Connection, Table, delete, func, literal, select, update
+from sqlalchemy import Connection, Table, delete, func, select, update
 
 from vectorferry.connector.plugin import (
     MODALITIES,
@@ -22,6 +24,7 @@ from vectorferry.connector.plugin import (
     Distrusted,
     Modality,
     SparseVector,
+    parse_json,
     vector_bytes,
 )
 from vectorferry.destinations._postgres import (
@@ -30,21 +33,30 @@ from vectorferry.destinations._postgres import (
     FeatureKey,
     Row,
     TableDiff,
+    array_literal,
     delete_assets,
     delete_keys,
     diff_table,
     forget_cursors,
     forget_unread,
-    known_assets,
+    known_in,
     ledger_hashes,
     ledger_rows,
     of_assets,
+    plain_answers,
     replace_rejected,
+    rows_of_assets,
     send,
     stored_hashes,
 )
 from vectorferry.destinations.pgvector._catalogue import VectorEntry
-from vectorferry.destinations.pgvector._rows import BatchRows, comparable, recorded_contents, with_contents
+from vectorferry.destinations.pgvector._rows import (
+    BatchRows,
+    Contents,
+    comparable,
+    readable_contents,
+    with_contents,
+)
 from vectorferry.destinations.pgvector._schema import SyncSchema
 from vectorferry.destinations.pgvector._storage import SPARSE_DIMENSION, VectorStorage
 from vectorferry.destinations.pgvector._tables import KEY_COLUMNS, VECTOR_COLUMNS, visible
@@ -72,26 +84,26 @@ def _vector_blocks(
     size = max(1, _BLOCK // max(1, vector_bytes(rows[0][3])))
     for some in (rows[start : start + size] for start in range(0, len(rows), size)):
         *keys, vectors, digests = zip(*some, strict=True)
-        texts = ([_value(text.encode()) for text in column] for column in keys)
-        yield *texts, encode(vectors), [_value(digest) for digest in digests]
+        texts = (_values(map(str.encode, column)) for column in keys)
+        yield *texts, encode(vectors), _values(digests)
 
 
-def _value(content: bytes) -> bytes:
-    return _length(len(content)) + content
+def _values(contents: Iterable[bytes]) -> list[bytes]:
+    return [_length(len(each)) + each for each in contents]
 
 
 def _dense_values(number: str, vectors: Sequence[DenseVector]) -> Sequence[Buffer]:
     shape = (len(vectors[0]),)
     layout = np.dtype([("length", ">i4"), ("dimension", ">u2"), ("unused", ">u2"), ("numbers", number, shape)])
-    values = np.zeros(len(vectors), layout)
-    values["length"], values["dimension"] = layout.itemsize - 4, len(vectors[0])
-    values["numbers"] = np.concatenate(vectors).reshape(len(vectors), *shape)
+    values = np.empty(len(vectors), layout)
+    values["length"], values["dimension"], values["unused"] = layout.itemsize - 4, len(vectors[0]), 0
+    values["numbers"] = vectors  # which swaps their bytes as it gathers them
     together = values.view(np.uint8).data
     return [together[start : start + layout.itemsize] for start in range(0, len(together), layout.itemsize)]
 
 
 def _sparse_values(vectors: Sequence[SparseVector]) -> Sequence[Buffer]:
-    return [_value(_sparsevec(vector)) for vector in vectors]
+    return _values(map(_sparsevec, vectors))
 
 
 def _sparsevec(vector: SparseVector) -> bytes:
@@ -116,7 +128,7 @@ def write_batch(
     """Bring every table to what the batch says about its assets, and record that, in the caller's transaction.
 
     Rows that are `distrusted` are written whatever their hashes say."""
-    writer = _Writer(connection, schema, distrusted, batch.collection, sorted(asset.asset_id for asset in batch.assets))
+    writer = _Writer(connection, schema, distrusted, batch.collection, _stored(connection, schema, batch))
     applied = Applied()
     assets: DesiredRows = {
         (asset.asset_id, ""): (asset.row_hash, (batch.collection, *_asset_row(asset))) for asset in batch.assets
@@ -127,9 +139,31 @@ def write_batch(
         applied.features[modality] = writer.write_rows(modality, columns, rows.features.get(modality, {}))
         for name, generations in schema.catalogue.named(modality).items():
             applied.vectors[modality, name] = writer.write_vectors(generations, rows)
-    _write_ledger(connection, schema.tables.ledger, batch, rows)
+    writer.write_ledger(batch, rows)
     _set_aside(connection, schema, batch, applied)
     return applied
+
+
+_HASHED_ROWS: Final = sql.SQL("asset_id, {}, row_hash, deleted_at IS NULL")
+_HASHED_VECTORS: Final = sql.SQL("asset_id, feature_id, vector_hash")
+_RECORDED: Final = sql.SQL("asset_id, fingerprint, CAST(features AS text), CAST(contents AS text)")
+
+
+def _stored(connection: Connection, schema: SyncSchema, batch: Batch) -> Mapping[str, Sequence[Row]]:
+    """What is compared with a batch, of each table that it may change, by the table's name. All are asked at once: the
+    lock of the collection, or of its shard, keeps it so until this transaction writes, and a server may be far away."""
+    asset_ids = array_literal(sorted(asset.asset_id for asset in batch.assets))
+    columns: dict[Table, sql.Composable] = {
+        schema.tables.assets: _HASHED_ROWS.format(sql.Literal("")),
+        schema.tables.ledger: _RECORDED,
+    }
+    for modality in batch.modalities:
+        columns[schema.features[modality]] = _HASHED_ROWS.format(sql.Identifier("feature_id"))
+        for generations in schema.catalogue.named(modality).values():
+            columns |= {schema.vector_table(entry): _HASHED_VECTORS for entry in generations}
+    questions = [rows_of_assets(table, chosen, batch.collection, asset_ids) for table, chosen in columns.items()]
+    names = [table.name for table in columns]
+    return dict(zip(names, plain_answers(connection, questions), strict=True))
 
 
 def remove_assets(connection: Connection, schema: SyncSchema, collection: str, asset_ids: Sequence[str]) -> Applied:
@@ -145,18 +179,18 @@ def remove_assets(connection: Connection, schema: SyncSchema, collection: str, a
 
 @dataclass(frozen=True, slots=True)
 class _Writer:
-    """Brings tables to what a batch wants in them of these assets, which are sorted."""
+    """Brings tables to what a batch wants in them, and knows what is stored of its assets."""
 
     connection: Connection
     schema: SyncSchema
     distrusted: Distrusted
     collection: str
-    asset_ids: Sequence[str]
+    stored: Mapping[str, Sequence[Row]]
 
     def write_rows(self, modality: Modality | None, columns: Sequence[str], desired: DesiredRows) -> Counts:
         """Bring the rows of a modality's features, or of the assets (None), to what is wanted, and show them."""
         table = self.schema.tables.assets if modality is None else self.schema.features[modality]
-        stored = stored_rows(self.connection, table, self.collection, self.asset_ids)
+        stored = stored_rows(self.stored[table.name])
         diff = diff_table(desired, self.distrusted.blanked(self.collection, modality, None, stored.hashes))
         send(self.connection, table, columns, diff)
         delete_keys(self.connection, table, self.collection, diff.delete)
@@ -175,9 +209,18 @@ class _Writer:
             return diffs[0].counts()
         return count_values(generations, desired, stored)
 
+    def write_ledger(self, batch: Batch, rows: BatchRows) -> None:
+        """Record what the batch says, and that assets which it only rejects are to be read again."""
+        ledger = self.schema.tables.ledger
+        stored = known_in([row[:3] for row in self.stored[ledger.name]])
+        contents = {asset_id: _contents_in(recorded) for asset_id, *_, recorded in self.stored[ledger.name]}
+        desired = with_contents(ledger_rows(batch, stored, rows.counts()), rows.contents, contents)
+        compared = {key: comparable(digest, contents[key[0]]) for key, digest in ledger_hashes(stored).items()}
+        send(self.connection, ledger, _LEDGER_COLUMNS, diff_table(desired, compared))
+        forget_unread(self.connection, ledger, batch)
+
     def _trusted(self, entry: VectorEntry) -> StoredHashes:
-        table = self.schema.vector_table(entry)
-        hashes = stored_hashes(self.connection, table, "vector_hash", self.collection, self.asset_ids)
+        hashes = {(asset_id, feature_id): digest for asset_id, feature_id, digest in self.stored[entry.table]}
         return self.distrusted.blanked(self.collection, entry.modality, entry.vector_name, hashes)
 
 
@@ -203,14 +246,11 @@ def _strike_out(connection: Connection, schema: SyncSchema, collection: str, ass
     forget_cursors(connection, schema.tables.cursors, collection)
 
 
-def _write_ledger(connection: Connection, ledger: Table, batch: Batch, rows: BatchRows) -> None:
-    asset_ids = [asset.asset_id for asset in batch.assets]
-    stored = known_assets(connection, ledger, batch.collection, asset_ids)
-    contents = recorded_contents(connection, ledger, batch.collection, asset_ids)
-    desired = with_contents(ledger_rows(batch, stored, rows.per_asset), batch, rows, contents)
-    compared = {key: comparable(digest, contents[key[0]]) for key, digest in ledger_hashes(stored).items()}
-    send(connection, ledger, _LEDGER_COLUMNS, diff_table(desired, compared))
-    forget_unread(connection, ledger, batch)
+def _contents_in(recorded: str | None) -> Contents:
+    """Nothing where somebody has written something else into the ledger."""
+    with suppress(ValueError):
+        return readable_contents(parse_json((recorded or "null").encode())) or {}
+    return {}
 
 
 def _set_aside(connection: Connection, schema: SyncSchema, batch: Batch, applied: Applied) -> None:
@@ -289,17 +329,10 @@ class StoredRows:
     hidden: Set[FeatureKey]
 
 
-def stored_rows(connection: Connection, table: Table, collection: str, asset_ids: Sequence[str]) -> StoredRows:
-    """What the table of the assets, or of a modality's features, holds of some assets."""
-    key = (table.c.asset_id, table.c.get("feature_id", literal("")))
-    columns = select(*key, table.c.row_hash, visible(table))
-    hashes, hidden = dict[FeatureKey, bytes](), set[FeatureKey]()
-    rows = connection.execute(columns.where(of_assets(table, collection, asset_ids))).all()
-    for asset, feature, digest, shown in rows:
-        hashes[asset, feature] = bytes(digest) if shown else b""
-        if not shown:
-            hidden.add((asset, feature))
-    return StoredRows(hashes, hidden)
+def stored_rows(rows: Sequence[Row]) -> StoredRows:
+    """Those of the assets, or of a modality's features: by asset and feature, the hash and whether it is shown."""
+    hashes = {(asset, feature): digest if shown else b"" for asset, feature, digest, shown in rows}
+    return StoredRows(hashes, {(asset, feature) for asset, feature, _, shown in rows if not shown})
 
 
 def count_changes(diff: TableDiff[Row], desired: Collection[FeatureKey], hidden: Set[FeatureKey]) -> Counts:

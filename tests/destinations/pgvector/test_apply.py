@@ -42,6 +42,15 @@ def test_the_same_batch_again_writes_no_row(apply_and_count: ApplyAndCount) -> N
     assert written == {}
 
 
+def test_the_order_of_features_and_of_their_vectors_is_no_change(apply_and_count: ApplyAndCount, sql: Sql) -> None:
+    one, two = dense(1), dense(2)
+    apply_and_count(batch(asset("a", feature("f2", {"m": one, "n": two}), feature("f1", {"n": two, "m": one}))))
+    named = {"video": [[[["m", 8], ["n", 8]], ["f1", "f2"]]], "image": [], "text": [], "audio": []}
+    assert column(sql, "SELECT contents FROM _sync_ledger") == [named]
+    same = batch(asset("a", feature("f1", {"m": one, "n": two}), feature("f2", {"n": two, "m": one})))
+    assert apply_and_count(same)[1] == {}
+
+
 def test_stale_features_and_vectors_of_a_replaced_asset_go(destination: PgvectorDestination, sql: Sql) -> None:
     destination.apply(batch(asset("a", feature("f1"), feature("f2")), asset("b", feature("f3"))))
     applied = destination.apply(batch(asset("a", feature("f2", {"other": dense(2)}), fingerprint="2")))

@@ -14,11 +14,12 @@ from vectorferry.connector.testing import MemorySource, sync
 from vectorferry.destinations import PgvectorDestination
 from vectorferry.destinations._postgres import Database, parse_url
 
+from ... import builders
 from ...builders import dense
 from ...connector.worlds import asset, feature
 from ...far_postgres import FarPostgres, far_postgres
 
-FIRST = 120
+FIRST = 113
 """Of a first sync of two assets into an empty schema, with what enables pgvector; 212 before."""
 UNCHANGED = 22
 """Of a run that finds one collection unchanged, two connections included; 104 before."""
@@ -74,6 +75,21 @@ def test_each_further_collection_and_named_vector(trips: Trips) -> None:
     collections = [f"c{number}" for number in range(4)]
     trips(syncing(*collections, names=3))
     assert len(trips(syncing(*collections, names=3))) <= UNCHANGED + 3 * EACH_FURTHER
+
+
+def test_a_batch(far: tuple[FarPostgres, str], schema: str) -> None:
+    """All that is stored of its assets is asked for at once, however many tables there are."""
+    postgres, url = far
+    with closing(PgvectorDestination(schema, url)) as destination:
+        destination.prepare(SchemaMapping())
+        made = []
+        for name in ("a", "b", "b"):
+            before = len(postgres.trips)
+            destination.apply(builders.batch(builders.asset(name, builders.feature("f"))))
+            made.append(postgres.trips[before:])
+    _, new, unchanged = made
+    assert len(new) <= 15, new  # 23 before
+    assert len(unchanged) <= 4, unchanged  # 12 before
 
 
 def test_whoever_looks(trips: Trips) -> None:
