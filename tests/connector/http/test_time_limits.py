@@ -7,17 +7,20 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.connector.http.serving import QUICK, client_for
 from tests.event_loop import WaitingLoop
+from tests.examples import examples
 from vectorferry.connector._model._json import parse_json
 from vectorferry.connector.http import UnreadableError
 from vectorferry.connector.http import _prepared as prepared
 from vectorferry.connector.http._pace import Timer
 
 SILENCE = QUICK.timeout_seconds
+PATIENT = QUICK.model_copy(update={"total_seconds": 3_600, "attempts": 1})
+HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n"
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n"
 
 
@@ -33,6 +36,7 @@ async def ended_at(timer: Timer, seconds: float, work: float) -> tuple[str, floa
     return "done", round(loop.time() - began, 3)
 
 
+@settings(max_examples=examples(10, 200), deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 9), st.integers(0, 9)), max_size=8).map(lambda each: each + each[:2]))
 def test_each_ends_at_its_own_time_whatever_began_before(limits: list[tuple[int, int]]) -> None:
     async def run() -> list[tuple[str, float]]:
@@ -101,7 +105,7 @@ async def test_of_two_the_one_that_has_ended_says_so(outer: float, inner: float,
     assert (said, task.cancelling()) == (late, 0)
 
 
-@pytest.fixture(params=[prepared.TRIED, ("none",)], ids=["prepared", "by the session"], autouse=True)
+@pytest.fixture(params=[prepared.TRIED, ("none",)], ids=["prepared", "by the session"])
 def releases(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both ways in which a request is sent promise the same."""
     monkeypatch.setattr(prepared, "TRIED", request.param)
@@ -147,23 +151,26 @@ async def serving_raw(
         await asyncio.gather(*filter(None, tasks))
 
 
+@pytest.mark.usefixtures("releases")
 @pytest.mark.parametrize("before", [(), (HEAD,), (HEAD, b"[1")], ids=["no head", "no body", "half a body"])
 async def test_silence_ends_an_attempt(before: tuple[bytes, ...]) -> None:
-    once = QUICK.model_copy(update={"attempts": 1})
-    async with pieces(*before, 10 * SILENCE, b"]") as url, aclosing(client_for(url, retry=once)) as client:
+    async with pieces(*before, 10 * SILENCE, b"]") as url, aclosing(client_for(url, retry=PATIENT)) as client:
         began = asyncio.get_running_loop().time()
         with pytest.raises(UnreadableError, match="last: no answer in time"):
             await client.request("GET", "/a", decode=parse_json)
         assert round(asyncio.get_running_loop().time() - began) == SILENCE
 
 
+@pytest.mark.usefixtures("releases")
 async def test_an_answer_that_comes_slowly_is_no_silence() -> None:
     wait = 0.9 * SILENCE
-    async with pieces(wait, HEAD, wait, b"[", wait, b"1", wait, b"]") as url, aclosing(client_for(url)) as client:
+    parts = (wait, HINTS, wait, HINTS, wait, HEAD, wait, b"[", wait, b"1", wait, b"]")
+    async with pieces(*parts) as url, aclosing(client_for(url, retry=PATIENT)) as client:
         assert await client.request("GET", "/a", decode=parse_json) == [1]
         assert client.usage.retries == 0
 
 
+@pytest.mark.usefixtures("releases")
 async def test_what_has_come_while_nobody_could_look_is_no_silence() -> None:
     """As after SIGSTOP, or behind a thread that leaves no time."""
     loop = asyncio.get_running_loop()
@@ -180,12 +187,12 @@ async def test_what_has_come_while_nobody_could_look_is_no_silence() -> None:
         assert client.usage.retries == 0
 
 
+@pytest.mark.usefixtures("releases")
 async def test_waiting_for_room_is_no_silence() -> None:
     """The first large answer has all the room, for far longer than a service may say nothing."""
     half = b" " * 1_000_000
     head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (2 * len(half) + 1)
-    patient = QUICK.model_copy(update={"total_seconds": 3_600, "attempts": 1})
-    bounds = {"max_answer_bytes": 3_000_000, "answers_in_flight_bytes": 3_000_000, "retry": patient}
+    bounds = {"max_answer_bytes": 3_000_000, "answers_in_flight_bytes": 3_000_000, "retry": PATIENT}
     wait = 0.9 * SILENCE
     async with pieces(head, half, wait, half, wait, b"1") as url, aclosing(client_for(url, **bounds)) as client:
         asked = (client.request("GET", "/a", decode=parse_json) for _ in range(4))
