@@ -30,10 +30,12 @@ class SeenIds:
         """Add a page of ids; True for each one that was not there before."""
         hashes = self._hash(ids)
         new = ~self._holds(hashes)
-        first = np.zeros(hashes.size, dtype=bool)
-        first[np.unique(hashes, return_index=True)[1]] = True
-        new &= first
-        self._append(np.sort(hashes[new]))
+        in_order = np.sort(hashes)
+        if (in_order[1:] == in_order[:-1]).any():
+            first = np.zeros(hashes.size, dtype=bool)
+            first[np.unique(hashes, return_index=True)[1]] = True
+            new &= first
+        self._append(in_order if new.all() else np.sort(hashes[new]))
         flags: list[bool] = new.tolist()
         return flags
 
@@ -42,7 +44,7 @@ class SeenIds:
         return [name for name, known in zip(ids, self._holds(self._hash(ids)), strict=True) if not known]
 
     def _hash(self, ids: Sequence[str]) -> Hashes:
-        return np.fromiter((hash(self._salt + name) for name in ids), dtype=np.int64, count=len(ids))
+        return np.fromiter(map(hash, map(self._salt.__add__, ids)), dtype=np.int64, count=len(ids))
 
     def _holds(self, hashes: Hashes) -> NDArray[np.bool_]:
         known = np.zeros(hashes.size, dtype=bool)

@@ -30,7 +30,7 @@ class Timer:
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()  # asking for it again is a call to the kernel each time
         self._limits: dict[TimeLimit, None] = {}
-        self._handle: asyncio.TimerHandle | None = None
+        self._handle: asyncio.Handle | None = None
         self._rings_at = math.inf
 
     def limit(self, seconds: float) -> TimeLimit:
@@ -60,6 +60,11 @@ class Timer:
         self._handle, self._rings_at = None, math.inf
 
     def _ring(self) -> None:
+        # One turn of the loop later: what has come while nobody could look (a stopped process, a busy thread) is read
+        # first, and was not late.
+        self._handle = self.loop.call_soon(self._end_overdue)
+
+    def _end_overdue(self) -> None:
         # The loop may call a moment early, by as much as its clock cannot tell apart.
         now = max(self._rings_at, self.loop.time())
         self._handle, self._rings_at = None, math.inf

@@ -91,6 +91,7 @@ class PreparedGet:
             with self._timer.limit(self._silence) as silence:
                 message, content = await protocol.read()
                 while 100 <= message.code < 200 and message.code != 101:
+                    silence.restart()
                     message, content = await protocol.read()
                 body = await read(message.headers, content, silence)
         except BaseException:

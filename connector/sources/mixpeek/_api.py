@@ -222,7 +222,10 @@ def fingerprint(row: Mapping[str, Any]) -> str:
 
     A row that is nested too deeply to compare gets other digits each time, so that its asset always counts as changed.
     """
-    return fingerprint_unsigned({key: value for key, value in row.items() if key not in VOLATILE})
+    lasting = dict(row)
+    for key in VOLATILE:
+        lasting.pop(key, None)
+    return fingerprint_unsigned(lasting)
 
 
 def read_page(body: bytes) -> Page:
