@@ -12,7 +12,9 @@ import pytest
 
 from tests.connector.worlds import Crashing, ReadOnly, Scripted, Unreliable, asset, assets, content, feature
 from tests.examples import family
+from tests.waiting import PATIENCE
 from vectorferry import Progress, Summary, SyncOptions
+from vectorferry.connector._engine._refill import PAGE
 from vectorferry.connector.plugin import (
     MODALITIES,
     Applied,
@@ -311,6 +313,32 @@ async def test_what_is_read_but_not_written_is_bounded() -> None:
     assert (await run).exit_code == 0
     assert given <= 666  # one group of two thousand features
     assert len(target.assets["c"]) == 3_000
+
+
+async def test_reading_and_writing_go_on_side_by_side_from_the_first_group_on() -> None:
+    """No full batch is waited for, and an empty target is not asked, page by page, what it lacks."""
+    writing, reading = threading.Event(), threading.Event()
+
+    class Store(MemoryDestination):
+        reads = 0
+
+        def stored(self, collection: str, asset_ids: Sequence[str]) -> Iterable[MappedAsset]:
+            self.reads += 1
+            if self.reads == 2:
+                assert writing.wait(PATIENCE)
+            if self.reads == 3:
+                reading.set()
+            return super().stored(collection, asset_ids)
+
+    class Target(MemoryDestination):
+        def apply(self, batch: Batch) -> Applied:
+            writing.set()
+            assert reading.wait(PATIENCE)
+            return super().apply(batch)
+
+    store, target = await filled_with({"c": assets(3 * PAGE)}, Store("store")), Target("target")
+    assert (await refill(store, target, name="media")).exit_code == 0
+    assert content(target) == content(store)
 
 
 async def test_a_cancelled_refill_ends_after_the_write_that_was_under_way() -> None:

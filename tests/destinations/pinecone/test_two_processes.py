@@ -9,15 +9,17 @@ from typing import Any
 
 import psycopg
 import pytest
+from sqlalchemy import NestedTransaction
 
 from vectorferry.connector.plugin import Batch, DestinationError, Fence, Listing, RetryableError, SharedRun
-from vectorferry.connector.sandbox import Sandbox
+from vectorferry.connector.sandbox import Fault, Sandbox, Stall
 from vectorferry.destinations import PineconeDestination
 from vectorferry.destinations.pinecone._manifest import Manifest
+from vectorferry.destinations.pinecone._manifest_tables import RecordedAssets
 from vectorferry.destinations.pinecone._writer import IndexWriter
 
 from ...builders import asset, batch, dense, feature
-from ...waiting import wait_until
+from ...waiting import PATIENCE, wait_until
 from .conftest import Open
 from .store import INDEX, stored_ids
 
@@ -61,6 +63,27 @@ def test_what_is_recorded_is_what_was_written_last(
     assert (known_as(one), first_number(sandbox)) == ("1", 1)
     one.apply(version(2))
     assert (known_as(one), first_number(sandbox)) == ("2", 2)
+
+
+def test_a_batch_is_entered_before_its_last_answer_and_seen_by_nobody_until_then(
+    sandbox: Sandbox, open_pinecone: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = open_pinecone(), open_pinecone()
+    enter = Manifest.enter
+    recorded: list[RecordedAssets] = []
+
+    def entered(manifest: Manifest, *arguments: Any) -> NestedTransaction:
+        entry = enter(manifest, *arguments)
+        recorded.append(other._manifest.recorded("ads", ["a"]))
+        sandbox.faults.clear()
+        return entry
+
+    monkeypatch.setattr(Manifest, "enter", entered)
+    sandbox.faults.add(Fault(route="pinecone.upsert", do=Stall(seconds=PATIENCE)))
+    one.apply(version(1))
+    (seen,) = recorded
+    assert (seen.features, seen.assets, len(seen.unconfirmed)) == ({}, {}, 1)
+    assert known_as(other) == "1"
 
 
 def test_who_has_lost_the_turn_records_nothing_and_does_all_of_it_again(
