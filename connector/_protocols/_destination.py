@@ -512,7 +512,8 @@ class Destination(ABC):
         """`LOCK`: keep everybody else who would lock this collection out until the block ends, or this process does.
 
         Everything may be called in the block, from the same thread. Waits up to `wait` seconds for who is in there.
-        Raises `LockedError`, which says who that is.
+        Raises `LockedError`, which says who that is. Where what keeps others out can end before the block does, no
+        method writes the collection any more, and each that was to raises `LockLostError`.
         """
         raise Capability.LOCK.missing(self.name)
 

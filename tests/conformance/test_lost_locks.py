@@ -82,7 +82,12 @@ def writes(destination: Destination) -> Iterator[Callable[[], object]]:
     yield share
 
 
-def test_nothing_is_written_any_more(opened: Open, destination: Destination, admin: Connection) -> None:
+@pytest.mark.parametrize("has_pipelines", family([True, False]))
+def test_nothing_is_written_any_more(
+    opened: Open, destination: Destination, admin: Connection, monkeypatch: pytest.MonkeyPatch, has_pipelines: bool
+) -> None:
+    """Nor by a libpq that has to send one message after the other."""
+    monkeypatch.setattr(psycopg.Pipeline, "is_supported", lambda: has_pipelines)
     with destination.lock("ads"):
         destination.apply(batch(asset("a", feature("f"), fingerprint="1")))
         lose_locks(admin)

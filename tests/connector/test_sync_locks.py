@@ -6,8 +6,46 @@ import pytest
 
 from tests.connector.worlds import Crashing, assets, content
 from vectorferry import SyncOptions
-from vectorferry.connector.plugin import DestinationError
+from vectorferry.connector._engine.sync._collection import LOCKS
+from vectorferry.connector.plugin import Applied, Batch, DestinationError, LockLostError
 from vectorferry.connector.testing import MemoryDestination, MemorySource, sync
+
+
+class Losing(MemoryDestination):
+    """Has lost its lock on one collection, so many times, when it is to write there."""
+
+    def __init__(self, name: str, times: int) -> None:
+        super().__init__(name)
+        self.left = times
+
+    def apply(self, batch: Batch) -> Applied:
+        if batch.collection == "ads" and self.left:
+            self.left -= 1
+            raise LockLostError("ads: the lock is gone")
+        return super().apply(batch)
+
+
+async def test_a_destination_that_has_lost_its_lock_gets_the_rest_when_it_has_it_again() -> None:
+    source = MemorySource({"ads": assets(3), "films": assets(2)})
+    losing, other = Losing("losing", LOCKS - 1), MemoryDestination("other")
+    summary = await sync(source, [losing, other], name="media")
+    assert (summary.exit_code, summary.collections["ads"].error) == (0, None)
+    assert content(losing) == content(other)
+    scan = summary.collections["ads"]
+    assert (scan.listed, scan.complete) == (3, True)
+    counts = [each.by_collection["ads"].assets for each in summary.destinations.values()]
+    assert [(each.inserted, each.updated, each.unchanged) for each in counts] == [(3, 0, 0)] * 2
+
+
+async def test_where_every_lock_is_lost_the_collection_fails_and_the_others_go_on() -> None:
+    source = MemorySource({"ads": assets(3), "films": assets(2)})
+    losing, other = Losing("losing", LOCKS), MemoryDestination("other")
+    summary = await sync(source, [losing, other], name="media")
+    assert (summary.exit_code, summary.collections["ads"].error) == (1, "losing: ads: the lock is gone")
+    assert isinstance(summary.collections["ads"].cause, LockLostError)
+    assert ("ads" in losing.assets, len(losing.assets["films"]), len(other.assets["ads"])) == (False, 2, 3)
+    assert (await sync(source, [losing, other], name="media")).exit_code == 0
+    assert content(losing) == content(other)
 
 
 async def test_a_destination_that_is_locked_sits_this_collection_out() -> None:

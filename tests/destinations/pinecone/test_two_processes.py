@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -11,7 +12,15 @@ import psycopg
 import pytest
 from sqlalchemy import NestedTransaction
 
-from vectorferry.connector.plugin import Batch, DestinationError, Fence, Listing, RetryableError, SharedRun
+from vectorferry.connector.plugin import (
+    Batch,
+    DestinationError,
+    Fence,
+    Listing,
+    LockLostError,
+    RetryableError,
+    SharedRun,
+)
 from vectorferry.connector.sandbox import Fault, Sandbox, Stall
 from vectorferry.destinations import PineconeDestination
 from vectorferry.destinations.pinecone._manifest import Manifest
@@ -160,4 +169,49 @@ def test_what_a_worker_overwrites_that_was_taken_over_is_written_again(
             one.apply(replace(version(1), fences=(mine,)))
         assert (other.known("ads", ["a"]), first_number(sandbox)) == ({}, 1)
         other.apply(replace(version(2), fences=tuple(fences)))
+    assert (known_as(other), first_number(sandbox)) == ("2", 2)
+
+
+@pytest.mark.parametrize(
+    ("method", "work"),
+    [
+        ("upsert", lambda destination: destination.apply(version(1))),
+        ("delete", lambda destination: destination.remove("ads", ["a"])),
+    ],
+    ids=["upsert", "delete"],
+)
+def test_what_one_overwrites_that_has_lost_its_lock_is_written_again(
+    sandbox: Sandbox,
+    open_pinecone: Open,
+    postgres_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    work: Callable[[PineconeDestination], object],
+) -> None:
+    """The manifest's Postgres restarts before its request goes to Pinecone; another sync begins at once, and ends."""
+    one, other = open_pinecone(), open_pinecone()
+    one.apply(version(0))
+    send = getattr(IndexWriter, method)
+    others: list[PineconeDestination] = []
+
+    def overtaken(writer: IndexWriter, *arguments: Any) -> Any:
+        if not others:
+            others.append(other)
+            with psycopg.connect(postgres_url, autocommit=True) as postgres:
+                postgres.execute(ENDED)
+            with other.lock("ads"):
+                other.apply(version(2))
+        return send(writer, *arguments)
+
+    with one.lock("ads"):
+        with monkeypatch.context() as patches:
+            patches.setattr(IndexWriter, method, overtaken)
+            with pytest.raises(RetryableError):
+                work(one)
+        with pytest.raises(LockLostError):
+            work(one)
+    assert others
+    assert other.known("ads", ["a"]) == {}
+    with other.lock("ads"):
+        other.apply(version(2))
     assert (known_as(other), first_number(sandbox)) == ("2", 2)
