@@ -44,7 +44,7 @@ def _translation() -> dg.Resolver:
 
 
 class Freshness(dg.Model, dg.Resolvable):
-    """How old what a partition holds may get."""
+    """How long ago the last run of an asset may be. Dagster looks at no single partition; the check `fresh` does."""
 
     fail_after_hours: float
     warn_after_hours: float | None = None
@@ -92,7 +92,10 @@ class VectorferrySync(dg.Component, dg.Model, dg.Resolvable):
 
     translation: Annotated[TranslationFn[Target] | None, _translation()] = None
     freshness: Annotated[
-        Freshness | None, _say("How old what a partition holds may get: `fail_after_hours`, `warn_after_hours`.")
+        Freshness | None,
+        _say(
+            "How long ago any partition was last filled: `fail_after_hours`, `warn_after_hours`; see the check `fresh`."
+        ),
     ] = None
     checks: Annotated[
         dict[str, Any],

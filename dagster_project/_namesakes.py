@@ -24,8 +24,8 @@ def check_name(instance: dg.DagsterInstance, settings: SyncSettings, location: s
     if len(locations) > 1:
         raise ConfigurationError(
             f"{settings.where}: the code locations {' and '.join(locations)} each have a sync named {settings.name}, "
-            "and Dagster keeps the partitions and the history of both together. Give one of them another `name`; what "
-            "is stored keeps its place with `schema`."
+            "and Dagster keeps the partitions and the history of both together. Give one of them another `name`, and "
+            "the `schema` and `index_prefix` that it had."
         )
 
 

@@ -83,8 +83,15 @@ def check_data(data: Path, account: Account) -> None:
     if owner.st_uid != (os.geteuid() if account.user is None else account.user) or not stat.S_ISDIR(owner.st_mode):
         raise DestinationError(
             f"the data in {data} belongs to {_name(owner.st_uid)}, whose server is not ours to start.\n"
-            "Run as that user, set `directory` to a place of your own, or set `url` to a Postgres."
+            f"{_advice(data, owner, account)}, set `directory` to a place of your own, or set `url` to a Postgres."
         )
+
+
+def _advice(data: Path, owner: os.stat_result, account: Account) -> str:
+    if owner.st_uid != os.geteuid() or account.user is None:
+        return "Run as that user"
+    # Root's server runs as another user, and what root copies or checks out belongs to root.
+    return f"If it is your own copy, run chown -R {user_name(account) or account.user}: {shlex.quote(str(data))}"
 
 
 def reachable(path: Path, account: Account) -> bool:

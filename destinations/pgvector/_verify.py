@@ -135,8 +135,20 @@ class AssetTables:
 
 def _is_row_of(row_hash: bytes, names: Sequence[str], values: Sequence[object]) -> bool:
     *columns, metadata, extra = values
+    if not isinstance(metadata, Mapping) or not isinstance(extra, Mapping):
+        return False
     named = dict(zip(names, columns, strict=True))
-    return isinstance(metadata, Mapping) and isinstance(extra, Mapping) and is_row_of(row_hash, named, metadata, extra)
+    return any(is_row_of(row_hash, each, metadata, extra) for each in _as_it_may_have_been(named))
+
+
+def _as_it_may_have_been(row: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
+    """The row, then without columns that hold nothing: one by one, and from the last one on. A column that was mapped
+    since the row was written is not in its hash, and the source may never give the asset again."""
+    yield row
+    empty = [name for name, value in row.items() if value is None]
+    for start, name in enumerate(empty):
+        yield {each: row[each] for each in row if each != name}
+        yield {each: row[each] for each in row if each not in empty[start:]}
 
 
 _BROKEN: Final = (

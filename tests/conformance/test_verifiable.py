@@ -15,6 +15,7 @@ from vectorferry import SyncOptions, Verification
 from vectorferry.connector._model._rows import hash_row
 from vectorferry.connector.plugin import (
     SLICES,
+    AssetState,
     Capability,
     ColumnMapping,
     Destination,
@@ -35,8 +36,8 @@ from vectorferry.destinations import PgvectorDestination, PineconeDestination
 
 from .. import builders
 from ..builders import DIMENSION, batch, dense, sparse
+from ..connector.worlds import Scripted, assets
 from ..connector.worlds import asset as a_listed
-from ..connector.worlds import assets
 from ..pinecone import forget_budgets, pinecone_alone, pinecone_destination
 from .conftest import Open, pinecone_is_long
 
@@ -335,3 +336,13 @@ async def test_rows_of_another_mapping_are_no_differences_a_sync_is_due(opened: 
     await sync(source, [opened()], name="m", mapping=HEARD)
     found = await verify(source, [opened()], name="m", mapping=HEARD, source_sample=5)
     assert told(found) == {"ads": (0, False), "films": (0, False)}
+
+
+@pinecone_is_long
+async def test_rows_that_the_source_does_not_give_again_are_what_they_were_written_as(opened: Open) -> None:
+    """They had been called different for good, for they lacked the new columns, and no repair could read them."""
+    source = Scripted({"ads": assets(3)})
+    await sync(source, [opened()], name="m")
+    source.states = {"a0001": AssetState.FAILED}
+    await sync(source, [opened()], name="m", mapping=HEARD)
+    assert told(await verify(source, [opened()], name="m", mapping=HEARD)) == {"ads": (0, False)}

@@ -188,6 +188,16 @@ def test_root_runs_nobody_else_s_cluster(shared: Path) -> None:
 
 
 @as_root
+def test_a_copy_that_root_has_made_says_whose_it_has_to_be(passable_path: Path) -> None:
+    """As ``cp -r`` makes it, or a checkout: root's server runs as another user."""
+    data = passable_path / "postgres" / "data"
+    data.mkdir(parents=True)
+    (data / "PG_VERSION").write_text("18\n")
+    with pytest.raises(DestinationError, match=rf"If it is your own copy, run chown -R pgserver: {data}, set"):
+        EmbeddedPostgres(data.parent)
+
+
+@as_root
 @pytest.mark.parametrize("planted", [".vectorferry", ".vectorferry/postgres"])
 def test_root_follows_nobody_else_s_link(shared: Path, passable_path: Path, planted: str) -> None:
     link = shared / planted
