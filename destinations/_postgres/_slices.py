@@ -40,12 +40,13 @@ planner expects thousands of times as many entries as there are, and would compi
 version has both settings."""
 
 
-def key_hash(*ids: ColumnElement[str]) -> ColumnElement[int]:
-    """Of the ids of a record, collection first; that of a feature is what the columns `feature_key` hold."""
-    seed: ColumnElement[int] = literal(0, BigInteger)
+def key_hash(*ids: ColumnElement[str], of: ColumnElement[int] | None = None) -> ColumnElement[int]:
+    """Of the ids of a record, collection first, or of those that come after the ids that `of` is the hash of; that of a
+    feature is what the columns `feature_key` hold."""
+    key = literal(0, BigInteger) if of is None else of
     for each in ids:
-        seed = func.hashtextextended(each, seed, type_=BigInteger)
-    return seed
+        key = func.hashtextextended(each, key, type_=BigInteger)
+    return key
 
 
 def digest_hashes(digest: ColumnElement[str], key: ColumnElement[int]) -> tuple[ColumnElement[int], ColumnElement[int]]:

@@ -5,8 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence, Set
 from typing import Any, NamedTuple, TypeAlias
 
-from sqlalchemy import ColumnElement, Connection, Integer, Select, Table, Text, and_, cast, func, literal, select, true
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Integer,
+    Select,
+    Subquery,
+    Table,
+    Text,
+    and_,
+    cast,
+    func,
+    literal,
+    select,
+    true,
+)
 
 from vectorferry.connector.plugin import (
     MODALITIES,
@@ -140,19 +153,27 @@ class SliceReader:
         return sum_slices(recorded)
 
     def _feature_sums(self, slices: int) -> Select[Any]:
-        ledger = self._schema.tables.ledger
+        ledger = self._asset_contents(slices)
         modality = func.jsonb_each(ledger.c.contents).table_valued("key", "value", name="modality")
         pair = func.jsonb_array_elements(modality.c.value).table_valued("value", name="pair")
         vectors, ids = (pair.c.value.op("->")(place) for place in (0, 1))
         feature = func.jsonb_array_elements_text(ids).table_valued("value", name="feature")
-        key = key_hash(literal(self._collection, Text), ledger.c.asset_id, feature.c.value)
         # Entry by entry first: grouping every feature by the names of its vectors takes as long again.
-        entry = select(func.count().label("features"), func.sum(key).label("keys")).select_from(feature).lateral()
-        kind, number = [modality.c.key, cast(vectors, Text)], slice_of(self._collection, ledger.c.asset_id, slices)
-        summed = sum_up(kind, number, [entry.c["keys"]], records=func.sum(entry.c.features))
-        return summed.select_from(ledger.join(modality, true()).join(pair, true()).join(entry, true())).where(
-            ledger.c.collection == self._collection, modality.c.value != literal([], JSONB)
+        entry = (
+            select(func.sum(key_hash(feature.c.value, of=ledger.c.key)).label("keys")).select_from(feature).lateral()
         )
+        kind = [modality.c.key, cast(vectors, Text)]
+        summed = sum_up(kind, ledger.c.number, [entry.c["keys"]], records=func.sum(func.jsonb_array_length(ids)))
+        entries = ledger.join(modality, true()).join(pair, true()).join(entry, true())
+        return summed.select_from(entries).where(func.jsonb_array_length(modality.c.value) > 0)
+
+    def _asset_contents(self, slices: int) -> Subquery:
+        """What the ledger names, and of each asset the hash of its ids and its slice."""
+        ledger = self._schema.tables.ledger
+        key = key_hash(literal(self._collection, Text), ledger.c.asset_id).label("key")
+        number = slice_of(self._collection, ledger.c.asset_id, slices).label("number")
+        of_collection = select(ledger.c.contents, key, number).where(ledger.c.collection == self._collection)
+        return of_collection.offset(0).subquery()  # or Postgres would work them out for each feature again
 
     def _sum_up(
         self, rows: _Rows, kind: Sequence[str | int], slices: int, hashes: Sequence[ColumnElement[int]]

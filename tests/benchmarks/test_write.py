@@ -26,6 +26,7 @@ from psycopg.types.json import Jsonb
 from sqlalchemy import Column, LargeBinary, MetaData, Table, Text, create_engine
 from sqlalchemy.dialects.postgresql import insert
 
+from vectorferry.connector._engine._opening import RARE_GARBAGE
 from vectorferry.connector.plugin import MODALITIES, Batch, MappedFeature, Modality, SchemaMapping, vector_hash
 from vectorferry.destinations import PgvectorDestination
 from vectorferry.destinations._postgres import upsert_rows
@@ -49,8 +50,8 @@ STORAGE = VectorStorage("vector", DIMENSION, "cosine", "none", 16, 64)
 
 
 @pytest.fixture(scope="module")
-def batches() -> list[Batch]:
-    """The rows, as the engine would hand them over."""
+def batches() -> Iterator[list[Batch]]:
+    """The rows, as the engine would hand them over. Python looks for garbage as often as in a run, for all ways."""
     vectors = np.random.default_rng(0).standard_normal((ROWS, DIMENSION), dtype=np.float32)
     features = [
         feature(
@@ -68,7 +69,8 @@ def batches() -> list[Batch]:
     made = [Batch("ads", frozenset(MODALITIES), tuple(assets[start : start + ASSETS_PER_BATCH])) for start in starts]
     gc.collect()
     gc.freeze()  # the rows are made beforehand here; in a sync they come and go
-    return made
+    with RARE_GARBAGE:
+        yield made
 
 
 def vector_rows(batches: list[Batch]) -> list[Row]:
