@@ -197,10 +197,10 @@ def _beginnings(left_out: Iterable[str]) -> tuple[str, ...]:
     return tuple(f"{key}." for key in left_out)
 
 
-def _free(key: str, taken: Container[str]) -> str:
+def _free(key: str, others: Container[str]) -> str:
     """The key itself unless another has it, or Vectorferry uses it."""
     name, number = key, 1
-    while name in taken or name in _OWN:
+    while name in others or name in _OWN:
         number += 1
         name = f"{key}~{number}"
     return name
