@@ -157,9 +157,9 @@ class ApiClient:
         """Close all connections. Safe to call twice."""
         wire, self._wire = self._wire, None
         if wire is not None:
-            wire.timer.stop()
             await wire.pace.settle()
             await wire.transport.aclose()
+            wire.timer.stop()
 
     async def _tried(self, wire: _Wire, request: _Request[T], tries: Tries) -> T:
         try:
