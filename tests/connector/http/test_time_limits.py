@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.connector.http.serving import QUICK, client_for
 from tests.event_loop import WaitingLoop
 from tests.examples import examples
+from vectorferry.connector._model._errors import CredentialsError
 from vectorferry.connector._model._json import parse_json
 from vectorferry.connector.http import UnreadableError
 from vectorferry.connector.http import _prepared as prepared
@@ -167,6 +168,16 @@ async def test_an_answer_that_comes_slowly_is_no_silence() -> None:
     parts = (wait, HINTS, wait, HINTS, wait, HEAD, wait, b"[", wait, b"1", wait, b"]")
     async with pieces(*parts) as url, aclosing(client_for(url, retry=PATIENT)) as client:
         assert await client.request("GET", "/a", decode=parse_json) == [1]
+        assert client.usage.retries == 0
+
+
+@pytest.mark.usefixtures("releases")
+async def test_an_end_that_comes_later_is_no_piece_of_the_answer() -> None:
+    """An empty answer is whole, whatever it says that it is packed in."""
+    head = b"HTTP/1.1 401 Unauthorized\r\nContent-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n"
+    async with pieces(head, 0.9 * SILENCE, b"0\r\n\r\n") as url, aclosing(client_for(url)) as client:
+        with pytest.raises(CredentialsError, match="refused the key"):
+            await client.request("GET", "/a", decode=parse_json)
         assert client.usage.retries == 0
 
 
