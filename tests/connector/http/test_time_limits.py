@@ -106,6 +106,18 @@ async def test_of_two_the_one_that_has_ended_says_so(outer: float, inner: float,
     assert (said, task.cancelling()) == (late, 0)
 
 
+def test_a_client_of_another_event_loop_says_what_is_wrong() -> None:
+    client = client_for("http://127.0.0.1:9", retry=PATIENT)
+    for error, words in ((UnreadableError, "never answered"), (RuntimeError, "belongs to the event loop")):
+        with asyncio.Runner(loop_factory=WaitingLoop) as runner, pytest.raises(error, match=words):
+            runner.run(client.request("GET", "/a", decode=parse_json))
+    with asyncio.Runner(loop_factory=WaitingLoop) as runner:
+        runner.run(client.aclose())
+        with pytest.raises(UnreadableError):
+            runner.run(client.request("GET", "/a", decode=parse_json))
+        runner.run(client.aclose())
+
+
 @pytest.fixture(params=[prepared.TRIED, ("none",)], ids=["prepared", "by the session"])
 def releases(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both ways in which a request is sent promise the same."""
