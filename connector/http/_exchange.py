@@ -84,6 +84,8 @@ async def exchange(
             if silence is not None:
                 silence.restart()
             chunk = await content.readany()
+            if not chunk:  # nothing has come but the end
+                break
             chunks.append(unpacker.take(chunk) if unpacker else chunk)
             size += len(chunks[-1])
             if size > max_bytes:

@@ -89,7 +89,8 @@ class TimeLimit:
 
     def __enter__(self) -> Self:
         self._task = task = asyncio.current_task(self._timer.loop)
-        assert task is not None
+        if task is None:
+            raise RuntimeError("a client belongs to the event loop that it was first used in, until `aclose`")
         self._before = task.cancelling()
         self.restart()
         self._timer.add(self)

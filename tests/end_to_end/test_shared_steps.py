@@ -111,13 +111,17 @@ def test_whoever_would_write_something_else_may_not_join(
 
 
 @pytest.mark.long
-def test_the_close_step_counts_what_workers_have_written(settings: Settings, new_schema: Callable[[], str]) -> None:
-    alone = run_sync(settings(schema=new_schema())).to_dict()
-    list_shards(settings(), SyncOptions(run_id="r1"))
-    run_join(settings(), JoinOptions(name="step"))
-    closed = run_sync(settings(), SyncOptions(run_id="r2", closes=["r1"])).to_dict()
-    for name in ("listed", "pulled", "unchanged", "complete"):
+@pytest.mark.parametrize("limits", [{}, {"rows_per_asset": 1}], ids=["written", "set aside"])
+def test_the_close_step_counts_what_workers_have_done(
+    settings: Settings, new_schema: Callable[[], str], limits: dict[str, int]
+) -> None:
+    alone = run_sync(settings(schema=new_schema(), limits=limits)).to_dict()
+    list_shards(settings(limits=limits), SyncOptions(run_id="r1"))
+    run_join(settings(limits=limits), JoinOptions(name="step"))
+    closed = run_sync(settings(limits=limits), SyncOptions(run_id="r2", closes=["r1"])).to_dict()
+    for name in ("listed", "unchanged", "complete"):
         assert closed["collections"]["films"][name] == alone["collections"]["films"][name], name
+    assert closed["collections"]["films"]["pulled"] == (2 * ASSETS if limits else ASSETS)  # what is set aside, twice
     (worker,) = closed["collections"]["films"]["workers"]
     assert worker.startswith("step:")
     for name in ("assets", "features", "vectors", "rejected"):

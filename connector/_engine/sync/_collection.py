@@ -19,7 +19,7 @@ from vectorferry.connector._engine.sync._lane import Lane, call_each, locked
 from vectorferry.connector._engine.sync._origins import each_change, guard_for, origin_of, record_origin, since_recorded
 from vectorferry.connector._engine.sync._prune import anything_missing, kept_assets, prune
 from vectorferry.connector._engine.sync._sharing import SharedCollection, Sharing
-from vectorferry.connector._engine.sync._tally import add_tally, finished_part, listed_again
+from vectorferry.connector._engine.sync._tally import add_tally, finished_part, listed_again, overdrawn
 from vectorferry.connector._engine.sync._transfer import Job, Transfer, name_asset
 from vectorferry.connector._iterators import closing, pages
 from vectorferry.connector._model._batch import Applied, Counts
@@ -84,6 +84,7 @@ class CollectionRun:
             await self._run_locked(LOCKS)
         finally:
             tell_unread(self.summary)
+            self._settle_counts()
             for lane in self._job.lanes:
                 lane.rejoin()
             if self._sharing:
@@ -137,17 +138,26 @@ class CollectionRun:
             await self._sharing.close()
         for lane in self._job.lanes:
             lane.begin(self._collection)
+        forget_outcome(self.summary)
         self._list_anew()
+        self._listed_ids, self._decided_ids = SeenIds(), None  # what was gone by now is not to stay
         self._sharing = self._new_sharing()
 
     def _list_anew(self) -> None:
         """Have everything decided, and counted, as it is found when it is listed again from the beginning."""
-        self._transfer = Transfer(self._job, self._collection, self.summary)
         self._decided_ids = SeenIds()
         for lane in self._job.alive:
             lane.record(listed_again(lane.summary.by_collection[self._collection]))
+            lane.forget_set_aside()
         written = (lane.summary.by_collection[self._collection].assets for lane in self._job.alive)
         forget_listings(self.summary, min((counts.inserted + counts.updated for counts in written), default=0))
+        self._transfer = Transfer(self._job, self._collection, self.summary)
+
+    def _settle_counts(self) -> None:
+        """What was written, and was to be listed as unchanged, may have changed again by then, or was never listed."""
+        self.summary.unchanged = max(0, self.summary.unchanged)
+        for lane in self._job.lanes:
+            lane.record(overdrawn(lane.summary.by_collection[self._collection]))
 
     async def _count_workers(self) -> None:
         """What others have done of the shards that were cut for this run."""
@@ -163,6 +173,7 @@ class CollectionRun:
                     part = finished_part(each.result)
                     add_tally(part, self._job.lanes, self._job.mapper, self._transfer, self.summary)
                     self.summary.unchanged -= part["pulled"]  # as which this run is about to list them
+                    self._transfer.to_pull += part["pulled"]
         finally:
             await asyncio.gather(*(board.close() for board in boards))
 
@@ -462,6 +473,13 @@ def forget_listings(summary: CollectionSummary, written: int) -> None:
     summary.listed = summary.reread = summary.pending_count = summary.failed_count = summary.unread_count = 0
     summary.pulled, summary.unchanged = written, -written
     summary.pending, summary.failed, summary.unread, summary.why_unread = [], [], [], None
+
+
+def forget_outcome(summary: CollectionSummary) -> None:
+    """Undo what was told of how it ended, for a collection that is synced again from the beginning: what is still so is
+    told then."""
+    summary.note, summary.cause, summary.refused = None, None, False
+    summary.second_looks, summary.held_back, summary.kept, summary.origin_changes = 0, {}, {}, {}
 
 
 def tell_unread(summary: CollectionSummary) -> None:

@@ -185,6 +185,15 @@ class Lane:
         collection += applied
         del self.summary.applied.rejected[KEPT_REJECTED:], collection.rejected[KEPT_REJECTED:]
 
+    def forget_set_aside(self) -> None:
+        """Name no more which assets were set aside as a whole: they are about to be listed again, and set aside."""
+        collection = self.summary.by_collection[self._collection]
+        whole = [record for record in collection.rejected if not record.feature_id]
+        for named in (self.summary.applied.rejected, collection.rejected):
+            for record in whole:
+                with suppress(ValueError):  # of several collections, only the first records are named
+                    named.remove(record)
+
     async def close(self) -> None:
         """Take nothing more, and cancel the call that is running."""
         await self._abandon()

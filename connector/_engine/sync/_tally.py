@@ -12,7 +12,7 @@ from vectorferry.connector._engine.sync._lane import Lane
 from vectorferry.connector._engine.sync._losses import RowKind
 from vectorferry.connector._engine.sync._transfer import Job, Transfer, name_asset
 from vectorferry.connector._model._batch import Applied, Counts
-from vectorferry.connector._model._records import Listing, Modality, Reason, Rejected
+from vectorferry.connector._model._records import MODALITIES, Listing, Modality, Reason, Rejected
 from vectorferry.connector._protocols._source import Usage
 from vectorferry.connector._reports._summary import CollectionSummary
 
@@ -89,8 +89,8 @@ def add_tally(tally: Tally, lanes: Sequence[Lane], mapper: Mapper, transfer: Tra
 
 
 def finished_part(tally: Tally) -> Tally:
-    """Only what was written, for a run that lists again: it finds by itself what was not, and counts as unchanged what
-    was."""
+    """Only what was written, for a run that lists again: it finds by itself what was not, or was set aside as a whole,
+    and counts as unchanged what was."""
     return {
         **tally,
         "unread": {"count": 0, "first": [], "why": None},
@@ -101,11 +101,7 @@ def finished_part(tally: Tally) -> Tally:
                 "left_out": 0,
                 "held_back": [],
                 "lost": [],
-                "applied": {
-                    **of_lane["applied"],
-                    "assets": _not_unchanged(of_lane["applied"]["assets"]),
-                    "features": [[kind, _not_unchanged(counts)] for kind, counts in of_lane["applied"]["features"]],
-                },
+                "applied": _applied(_finished(_read_applied(of_lane["applied"]))),
             }
             for name, of_lane in tally["lanes"].items()
         },
@@ -113,18 +109,39 @@ def finished_part(tally: Tally) -> Tally:
 
 
 def listed_again(applied: Applied) -> Applied:
-    """What to add to these counts where the assets are listed again from the beginning, so that what was written, and
-    what was unchanged, is not counted a second time then."""
+    """What to add to these counts where the assets are listed again from the beginning, so that what was written, was
+    unchanged, or was set aside as a whole, is not counted a second time then."""
     features = {modality: _listed_again(counts) for modality, counts in applied.features.items()}
-    return Applied(_listed_again(applied.assets), features)
+    assets = _listed_again(applied.assets)
+    assets.quarantined = _of_written(applied.rejected) - applied.assets.quarantined
+    return Applied(assets, features)
+
+
+def overdrawn(applied: Applied) -> Applied:
+    """What to add to these counts so that none of them is less than nothing."""
+    features = {modality: _overdrawn(counts) for modality, counts in applied.features.items()}
+    return Applied(_overdrawn(applied.assets), features)
 
 
 def _listed_again(counts: Counts) -> Counts:
     return Counts(unchanged=-counts.inserted - counts.updated - counts.unchanged)
 
 
-def _not_unchanged(counts: Mapping[str, int]) -> Mapping[str, int]:
-    return {**counts, "unchanged": -counts["inserted"] - counts["updated"]}
+def _overdrawn(counts: Counts) -> Counts:
+    return Counts(unchanged=max(0, -counts.unchanged))
+
+
+def _of_written(rejected: Sequence[Rejected]) -> int:
+    """How many count as assets and are parts of one that was written: of no modality that is known."""
+    return sum(bool(each.feature_id) and each.modality not in MODALITIES for each in rejected)
+
+
+def _finished(applied: Applied) -> Applied:
+    applied.rejected = [record for record in applied.rejected if record.feature_id]
+    applied.assets.quarantined = _of_written(applied.rejected)
+    for counts in (applied.assets, *applied.features.values()):
+        counts.unchanged = -counts.inserted - counts.updated
+    return applied
 
 
 def _add_to_lane(lane: Lane, tally: Tally) -> None:

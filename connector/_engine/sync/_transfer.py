@@ -68,7 +68,7 @@ class Transfer:
         self.awaited: dict[str, Request] = {}
         self.missed: list[str] = []
         """What another worker has asked for and not been given."""
-        self.to_pull = 0
+        self.to_pull = summary.pulled  # what has come before
         self.fence: Fence | None = None
         """Under which is written what nobody has asked for, where this process may write nothing without one."""
         self._job = job

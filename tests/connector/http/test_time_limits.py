@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.connector.http.serving import QUICK, client_for
 from tests.event_loop import WaitingLoop
 from tests.examples import examples
+from vectorferry.connector._model._errors import CredentialsError
 from vectorferry.connector._model._json import parse_json
 from vectorferry.connector.http import UnreadableError
 from vectorferry.connector.http import _prepared as prepared
@@ -105,6 +106,18 @@ async def test_of_two_the_one_that_has_ended_says_so(outer: float, inner: float,
     assert (said, task.cancelling()) == (late, 0)
 
 
+def test_a_client_of_another_event_loop_says_what_is_wrong() -> None:
+    client = client_for("http://127.0.0.1:9", retry=PATIENT)
+    for error, words in ((UnreadableError, "never answered"), (RuntimeError, "belongs to the event loop")):
+        with asyncio.Runner(loop_factory=WaitingLoop) as runner, pytest.raises(error, match=words):
+            runner.run(client.request("GET", "/a", decode=parse_json))
+    with asyncio.Runner(loop_factory=WaitingLoop) as runner:
+        runner.run(client.aclose())
+        with pytest.raises(UnreadableError):
+            runner.run(client.request("GET", "/a", decode=parse_json))
+        runner.run(client.aclose())
+
+
 @pytest.fixture(params=[prepared.TRIED, ("none",)], ids=["prepared", "by the session"])
 def releases(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both ways in which a request is sent promise the same."""
@@ -167,6 +180,16 @@ async def test_an_answer_that_comes_slowly_is_no_silence() -> None:
     parts = (wait, HINTS, wait, HINTS, wait, HEAD, wait, b"[", wait, b"1", wait, b"]")
     async with pieces(*parts) as url, aclosing(client_for(url, retry=PATIENT)) as client:
         assert await client.request("GET", "/a", decode=parse_json) == [1]
+        assert client.usage.retries == 0
+
+
+@pytest.mark.usefixtures("releases")
+async def test_an_end_that_comes_later_is_no_piece_of_the_answer() -> None:
+    """An empty answer is whole, whatever it says that it is packed in."""
+    head = b"HTTP/1.1 401 Unauthorized\r\nContent-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n"
+    async with pieces(head, 0.9 * SILENCE, b"0\r\n\r\n") as url, aclosing(client_for(url)) as client:
+        with pytest.raises(CredentialsError, match="refused the key"):
+            await client.request("GET", "/a", decode=parse_json)
         assert client.usage.retries == 0
 
 
