@@ -30,6 +30,7 @@ from vectorferry.connector.sandbox import Fault, Sandbox, Stall
 from vectorferry.destinations import PineconeDestination
 from vectorferry.destinations.pinecone import _manifest
 from vectorferry.destinations.pinecone._manifest import Manifest
+from vectorferry.destinations.pinecone._manifest_rows import journal
 from vectorferry.destinations.pinecone._manifest_tables import Place, RecordedAssets
 from vectorferry.destinations.pinecone._writer import IndexWriter
 
@@ -60,7 +61,7 @@ def end_connections(postgres_url: str) -> None:
 
 
 def overtake(patches: pytest.MonkeyPatch, postgres_url: str, work: Callable[[], object]) -> None:
-    """Before the next request to write goes to Pinecone, all that Postgres knew of its sender goes, and this happens."""
+    """Before the next write goes to Pinecone, Postgres forgets who sends it, and this is done."""
     upsert = IndexWriter.upsert
 
     def overtaken(writer: IndexWriter, *arguments: Any) -> Any:
@@ -246,7 +247,7 @@ def test_what_one_overwrites_that_has_lost_its_lock_is_written_again(
 
 
 def test_a_sync_that_was_overwritten_before_its_end_leaves_no_cursor(
-    sandbox: Sandbox, open_pinecone: Open, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+    open_pinecone: Open, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else the next one would be told of changes only, and not of what it has to write again."""
     one, other = open_pinecone(), open_pinecone()
@@ -279,12 +280,11 @@ def test_what_was_overwritten_is_remembered_while_postgres_is_away(
 ) -> None:
     """Its connection ends once more as that is being entered; when it is tried again, the lock is another's."""
     one, other = open_pinecone(), open_pinecone()
-    entered = _manifest.journal
 
     def ended(*arguments: Any) -> None:
-        patches.setattr(_manifest, "journal", entered)
+        patches.setattr(_manifest, "journal", journal)
         end_connections(postgres_url)
-        entered(*arguments)
+        journal(*arguments)
 
     def write() -> None:
         with other.lock("ads"):
