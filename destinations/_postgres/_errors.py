@@ -37,6 +37,12 @@ _NO_ROOM: Final = ("No space left on device", "File too large", "Disk quota exce
 """Of the operating system, where a disk, a quota or a limit ends a file. Postgres has no SQLSTATE for the last two, nor
 for what it says before it has let anybody in."""
 
+_LOCKS_SETTING: Final = "max_locks_per_transaction"
+"""In a hint of Postgres', in whatever language it speaks: its table of locks is full. It calls that, too, no memory."""
+_NO_ROOM_FOR_LOCKS: Final = (
+    f"The server's table of locks is full. Raise {_LOCKS_SETTING}, or end what has many of them."
+)
+
 _FIXES: Final = {
     "42501": "`vectorferry plan` names what a sync's user lacks. One who only reads needs USAGE on the schema, and "
     "SELECT on what is in it.",
@@ -78,6 +84,7 @@ _CONNECTION_FIXES: Final = {
     "invalid sslmode value": "Put one of disable, allow, prefer, require, verify-ca and verify-full into the `url`.",
     "pg_hba.conf": "The server's pg_hba.conf does not let this user in from here.",
     "does not exist": "Create it, or correct the destination's `url`.",
+    "out of shared memory": _NO_ROOM_FOR_LOCKS,
     "too many clients": "The server has no free connection. Close some, or raise max_connections.",
     "remaining connection slots": "The server has no free connection. Close some, or raise max_connections.",
     "too many connections for": "End some of them, or raise the limit: ALTER ROLE (or DATABASE) … CONNECTION LIMIT …",
@@ -147,7 +154,9 @@ def translate(
         return RetryableError(f"{server_phrase(location)}: {words}" + (f"\n{fix}" if fix else ""))
     if state is None and isinstance(cause, psycopg.OperationalError):
         return _no_connection(location, words, answered, last_words())
-    fix = _DISK_FULL if _has_no_room(words) else _FIXES.get(state or "")
+    hint = getattr(getattr(cause, "diag", None), "message_hint", None) or ""
+    is_full = _DISK_FULL if _has_no_room(words) else _NO_ROOM_FOR_LOCKS if _LOCKS_SETTING in hint else None
+    fix = is_full or _FIXES.get(state or "")
     return DestinationError(f"{server_phrase(location)}: {words}" + (f"\n{fix}" if fix else ""))
 
 

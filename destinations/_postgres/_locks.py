@@ -91,7 +91,7 @@ _SHARE: Final = sql.SQL(
     "(SELECT TRUE FROM generate_series(1, 64) "
     "WHERE pg_try_advisory_xact_lock({lowest} | (CAST(floor(random() * {keys}) AS bigint) << {bits})) LIMIT 1)"
 )
-"""Says it under a key that the server makes: nobody waits to hear whether the first one was free."""
+"""Says it under a key that the server makes: nobody waits to hear whether one was free. Null when none was."""
 _IS_THERE: Final = sql.SQL("EXISTS (SELECT FROM ({said}) AS said WHERE pid = {pid} AND key = {key})")
 _READ_ONLY_UNLESS: Final = sql.SQL("SELECT set_config('transaction_read_only', 'on', true) WHERE NOT {}")
 
@@ -128,9 +128,9 @@ class CollectionLock:
 
     def conditions(self) -> list[str]:
         """What a transaction begins with that is to write only while this lock is there: say first, look then."""
-        shares = sql.SQL(", ").join(map(_share, (self.place, self.place[:-1])))
-        say, look = sql.SQL("SELECT {}").format(shares), _READ_ONLY_UNLESS.format(self._is_there)
-        return [say.as_string(), look.as_string()]
+        shares = sql.SQL(" AND ").join(map(_share, (self.place, self.place[:-1])))
+        said = sql.SQL("COALESCE({}, FALSE)").format(shares)
+        return [_READ_ONLY_UNLESS.format(condition).as_string() for condition in (said, self._is_there)]
 
     def is_there(self, connection: Connection) -> bool:
         """Whether it still is."""

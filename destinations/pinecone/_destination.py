@@ -112,6 +112,8 @@ class PineconeDestination(Destination):
         self._opened: _Opened | None = None
         self._touched: set[tuple[str, str]] = set()
         """Index and namespace of everything that was written since this was opened."""
+        self._unrecorded: dict[str, dict[Place, Modality]] = {}
+        """By collection: the records that were touched and are not recorded yet, nor doubted."""
 
     @property
     def name(self) -> str:
@@ -360,15 +362,22 @@ class PineconeDestination(Destination):
 
         Requests have no fences. Whoever goes on after another one has taken over, or while the manifest's Postgres is
         away and has forgotten who is alone, may overwrite what others write meanwhile: it finds out when it comes to
-        the manifest, and enters its records into the journal again, so that the next run writes them anew.
+        the manifest, and enters its records into the journal again, so that the next run writes them anew. Where
+        Postgres is away then too, it does so before anything else when it is tried again.
         """
-        touched: dict[Place, Modality] = {}
+        self._doubt(collection)
+        touched = self._unrecorded[collection] = {}
         try:
             with self._manifest.alone(collection, fences):
                 yield touched
         except VectorferryError:
-            self._manifest.doubt(collection, touched)
+            self._doubt(collection)
             raise
+        del self._unrecorded[collection]
+
+    def _doubt(self, collection: str) -> None:
+        self._manifest.doubt(collection, self._unrecorded.get(collection, {}))
+        self._unrecorded.pop(collection, None)
 
     def _remove(self, collection: str, asset_ids: Sequence[str], touched: dict[Place, Modality]) -> Applied:
         recorded, opened = self._manifest.recorded(collection, asset_ids), self._prepared

@@ -96,6 +96,7 @@ from vectorferry.destinations.pinecone._manifest_rows import (
     confirm,
     count_records,
     forget_index,
+    has_doubts,
     has_records_in,
     journal,
     of_namespace,
@@ -293,11 +294,12 @@ class Manifest:
 
     def doubt(self, collection: str, places: Mapping[Place, Modality]) -> None:
         """Enter records as unconfirmed that were touched and could not be recorded, after what others have confirmed
-        meanwhile. Whoever has the lock by now."""
+        meanwhile. Whoever has the lock by now; no list of changes would tell the next run of them."""
         if places:
             with self._transaction() as connection:
                 wait_for_lock(connection, self._tables, f"collection {collection}")
                 journal(connection, self._tables.unconfirmed, collection, places)
+                forget_cursors(connection, self._tables.cursors, collection)
 
     def enter(self, batch: Batch, rows: ManifestRows, layout: str) -> NestedTransaction:
         """Enter in the transaction of `alone` what `confirm` is going to make known, while the store is still at it.
@@ -420,12 +422,15 @@ class Manifest:
             return read_cursor(connection, self._tables.cursors, collection, layout)
 
     def record_cursor(self, collection: str, cursor: Cursor | None, layout: str) -> None:
-        """Keep it; None: forget it."""
+        """Keep it, unless others have meanwhile overwritten what this run wrote (`doubt`); None: forget it."""
+        tables = self._tables
         with self._writing(collection) as connection:
-            if cursor is None:
-                forget_cursors(connection, self._tables.cursors, collection)
+            if cursor is not None:
+                wait_for_lock(connection, tables, f"collection {collection}")  # nobody begins to doubt now
+            if cursor is None or has_doubts(connection, tables, collection, cursor.modalities):
+                forget_cursors(connection, tables.cursors, collection)
             else:
-                write_cursor(connection, self._tables.cursors, collection, cursor, layout)
+                write_cursor(connection, tables.cursors, collection, cursor, layout)
 
     def origin(self, collection: str) -> Origin | None:
         """Who a collection was read as when it was last complete."""

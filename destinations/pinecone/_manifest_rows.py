@@ -196,6 +196,21 @@ def confirm(connection: Connection, unconfirmed: Table, batch: Batch, uncertain:
     connection.execute(statement)
 
 
+def has_doubts(
+    connection: Connection, tables: ManifestTables, collection: str, modalities: Collection[Modality]
+) -> bool:
+    """Whether records of these modalities are unconfirmed although nothing of their assets is in quarantine: that would
+    say why."""
+    unconfirmed, quarantine = tables.unconfirmed, tables.quarantine
+    of_asset = (quarantine.c.collection == collection, quarantine.c.asset_id == unconfirmed.c.asset_id)
+    doubtful = select(unconfirmed.c.asset_id).where(
+        unconfirmed.c.collection == collection,
+        unconfirmed.c.modality.in_([modality.value for modality in modalities]),
+        ~exists().where(*of_asset),
+    )
+    return bool(connection.execute(select(exists(doubtful))).scalar())
+
+
 # The ledger: assets whose records are all in the store, as the store has acknowledged.
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from typing import Any
 
@@ -13,18 +13,25 @@ import pytest
 from sqlalchemy import NestedTransaction
 
 from vectorferry.connector.plugin import (
+    MODALITIES,
     Batch,
+    Cursor,
     DestinationError,
     Fence,
     Listing,
     LockLostError,
+    Modality,
+    Reason,
+    Rejected,
     RetryableError,
     SharedRun,
 )
 from vectorferry.connector.sandbox import Fault, Sandbox, Stall
 from vectorferry.destinations import PineconeDestination
+from vectorferry.destinations.pinecone import _manifest
 from vectorferry.destinations.pinecone._manifest import Manifest
-from vectorferry.destinations.pinecone._manifest_tables import RecordedAssets
+from vectorferry.destinations.pinecone._manifest_rows import journal
+from vectorferry.destinations.pinecone._manifest_tables import Place, RecordedAssets
 from vectorferry.destinations.pinecone._writer import IndexWriter
 
 from ...builders import asset, batch, dense, feature
@@ -37,12 +44,33 @@ WAITING = "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'ROLLBACK TO SAVEPOIN
 ENDED = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name LIKE 'vectorferry%'"
 
 
+COMPLETE = Cursor("1", "", frozenset(MODALITIES))
+
+
 def version(number: int) -> Batch:
     return batch(asset("a", feature("f1", {"model-v1": dense(number)}), fingerprint=str(number)))
 
 
 def first_number(sandbox: Sandbox) -> float:
     return float(sandbox.pinecone.records(INDEX, "ads")["a#f1"]["values"][0])
+
+
+def end_connections(postgres_url: str) -> None:
+    with psycopg.connect(postgres_url, autocommit=True) as postgres:
+        postgres.execute(ENDED)
+
+
+def overtake(patches: pytest.MonkeyPatch, postgres_url: str, work: Callable[[], object]) -> None:
+    """Before the next write goes to Pinecone, Postgres forgets who sends it, and this is done."""
+    upsert = IndexWriter.upsert
+
+    def overtaken(writer: IndexWriter, *arguments: Any) -> Any:
+        patches.setattr(IndexWriter, "upsert", upsert)
+        end_connections(postgres_url)
+        work()
+        return upsert(writer, *arguments)
+
+    patches.setattr(IndexWriter, "upsert", overtaken)
 
 
 def known_as(destination: PineconeDestination) -> str:
@@ -201,6 +229,7 @@ def test_what_one_overwrites_that_has_lost_its_lock_is_written_again(
                 postgres.execute(ENDED)
             with other.lock("ads"):
                 other.apply(version(2))
+                other.record_cursor("ads", COMPLETE)
         return send(writer, *arguments)
 
     with one.lock("ads"):
@@ -211,7 +240,62 @@ def test_what_one_overwrites_that_has_lost_its_lock_is_written_again(
         with pytest.raises(LockLostError):
             work(one)
     assert others
-    assert other.known("ads", ["a"]) == {}
+    assert (other.known("ads", ["a"]), other.cursor("ads")) == ({}, None)
     with other.lock("ads"):
         other.apply(version(2))
     assert (known_as(other), first_number(sandbox)) == ("2", 2)
+
+
+def test_a_sync_that_was_overwritten_before_its_end_leaves_no_cursor(
+    open_pinecone: Open, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the next one would be told of changes only, and not of what it has to write again."""
+    one, other = open_pinecone(), open_pinecone()
+    with ExitStack() as stack:
+        with one.lock("ads"), monkeypatch.context() as patches:
+            overtake(patches, postgres_url, lambda: stack.enter_context(other.lock("ads")) or other.apply(version(2)))
+            with pytest.raises(RetryableError):
+                one.apply(version(1))
+        other.record_cursor("ads", COMPLETE)
+        assert (other.known("ads", ["a"]), other.cursor("ads")) == ({}, None)
+        other.apply(version(2))
+        other.record_cursor("ads", COMPLETE)
+        assert other.cursor("ads") == COMPLETE
+
+
+def test_what_is_set_aside_keeps_no_sync_from_following_changes(open_pinecone: Open) -> None:
+    """A run that was killed has touched it, and nobody knows what is stored of it until it is taken."""
+    destination = open_pinecone()
+    destination.apply(version(1))
+    destination._manifest.begin("ads", {Place("a", "f1", INDEX): Modality.VIDEO})
+    rejected = Rejected("a", Reason.NOT_FINITE, "no number", "f1", Modality.VIDEO)
+    destination.apply(batch(replace(asset("a", fingerprint="2"), rejected=(rejected,))))
+    assert destination.known("ads", ["a"]) == {}
+    destination.record_cursor("ads", COMPLETE)
+    assert destination.cursor("ads") == COMPLETE
+
+
+def test_what_was_overwritten_is_remembered_while_postgres_is_away(
+    sandbox: Sandbox, open_pinecone: Open, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its connection ends once more as that is being entered; when it is tried again, the lock is another's."""
+    one, other = open_pinecone(), open_pinecone()
+
+    def ended(*arguments: Any) -> None:
+        patches.setattr(_manifest, "journal", journal)
+        end_connections(postgres_url)
+        journal(*arguments)
+
+    def write() -> None:
+        with other.lock("ads"):
+            other.apply(version(2))
+        patches.setattr(_manifest, "journal", ended)
+
+    with one.lock("ads"), monkeypatch.context() as patches:
+        overtake(patches, postgres_url, write)
+        with pytest.raises(RetryableError):
+            one.apply(version(1))
+        with pytest.raises(LockLostError):
+            one.apply(version(1))
+    assert first_number(sandbox) == 1
+    assert other.known("ads", ["a"]) == {}

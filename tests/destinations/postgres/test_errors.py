@@ -71,3 +71,15 @@ def test_a_log_that_tells_of_a_full_disk_explains_a_server_that_is_gone() -> Non
         error = translate(lost, "here", answered=True, last_words=lambda: "could not write: No space left on device")
         assert isinstance(error, DestinationError)
         assert "Free space" in str(error)
+
+
+def test_a_full_table_of_locks_is_not_taken_for_a_lack_of_memory(postgres_url: str) -> None:
+    with psycopg.connect(postgres_url) as connection, pytest.raises(psycopg.errors.OutOfMemory) as raised:
+        connection.execute(
+            "DO $$BEGIN RAISE 'out of shared memory' USING ERRCODE = '53200', "
+            "HINT = 'You might need to increase \"max_locks_per_transaction\".'; END$$"
+        )
+    assert "Raise max_locks_per_transaction" in str(translate(raised.value, "here"))
+    lost = psycopg.OperationalError("connection failed: FATAL:  out of shared memory")
+    assert "Raise max_locks_per_transaction" in str(translate(lost, "here"))
+    assert "maintenance_work_mem" in str(translate(psycopg.errors.OutOfMemory("out of memory"), "here"))

@@ -8,9 +8,19 @@ from threading import Barrier, Lock
 
 import psycopg
 import pytest
+from sqlalchemy.exc import DBAPIError
 
 from vectorferry.connector.plugin import LockedError
-from vectorferry.destinations._postgres import Database, _locks, lock, parse_url, run, try_lock
+from vectorferry.destinations._postgres import (
+    Database,
+    _locks,
+    collection_lock,
+    lock,
+    locked_transaction,
+    parse_url,
+    run,
+    try_lock,
+)
 
 from ...waiting import PATIENCE
 
@@ -97,3 +107,28 @@ def test_a_lock_gives_its_transaction_no_number(postgres_url: str, schema: str) 
     with closing(Database(parse_url(postgres_url))) as database, database.plain_transaction() as connection:
         lock(connection, schema)
         assert connection.exec_driver_sql("SELECT pg_current_xact_id_if_assigned()").scalar_one() is None
+
+
+def test_nothing_is_written_by_who_cannot_say_so(
+    postgres_url: str, schema: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody occupies every key under which a transaction could say that it shares the place."""
+    monkeypatch.setattr(_locks, "_RANDOM_BITS", 2)
+    place = ("pgvector", schema, "ads")
+    occupied = "SELECT pg_try_advisory_lock(CAST(%s AS bigint) | (number << 2)) FROM generate_series(0, 3) AS number"
+    with (
+        closing(Database(parse_url(postgres_url))) as database,
+        psycopg.connect(postgres_url, autocommit=True) as stranger,
+        collection_lock(database, place, wait=0) as held,
+    ):
+        stranger.execute(f"CREATE SCHEMA {schema}; CREATE TABLE {schema}.written ()".encode())
+        for each in (place, place[:-1]):
+            stranger.execute(occupied, [_locks._place_number(each) << _locks._LOW_BITS | _locks._State.SHARES])
+            with (
+                pytest.raises(DBAPIError, match="read-only transaction"),
+                locked_transaction(database.plain_transaction, held, "here") as connection,
+            ):
+                connection.exec_driver_sql(f"INSERT INTO {schema}.written DEFAULT VALUES")
+            stranger.execute("SELECT pg_advisory_unlock_all()")
+        with locked_transaction(database.plain_transaction, held, "here") as connection:
+            connection.exec_driver_sql(f"INSERT INTO {schema}.written DEFAULT VALUES")
