@@ -37,7 +37,6 @@ from vectorferry.destinations._postgres import (
     delete_assets,
     delete_keys,
     diff_table,
-    forget_cursors,
     forget_unread,
     known_in,
     ledger_hashes,
@@ -48,6 +47,7 @@ from vectorferry.destinations._postgres import (
     rows_of_assets,
     send,
     stored_hashes,
+    void_cursor,
 )
 from vectorferry.destinations.pgvector._catalogue import VectorEntry
 from vectorferry.destinations.pgvector._rows import (
@@ -243,7 +243,7 @@ def _strike_out(connection: Connection, schema: SyncSchema, collection: str, ass
     """Of the books: these assets are not synced."""
     for books in (schema.tables.ledger, schema.tables.quarantine):
         delete_assets(connection, books, collection, asset_ids)
-    forget_cursors(connection, schema.tables.cursors, collection)
+    void_cursor(connection, schema.tables.cursors, collection)
 
 
 def _contents_in(recorded: str | None) -> Contents:

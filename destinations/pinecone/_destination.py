@@ -190,18 +190,18 @@ class PineconeDestination(Destination):
         self._check_synced()
         return self._manifest.forget_rejected(collection, asset_ids, reason)
 
-    def read_again(self, collection: str, asset_ids: Sequence[str]) -> int:
+    def read_again(self, collection: str, asset_ids: Sequence[str], *, in_run: bool = False) -> int:
         """Forget the fingerprints of these assets; their records stay as they are until they have been read."""
         self._check_synced()
-        return self._manifest.read_again(collection, asset_ids)
+        return self._manifest.read_again(collection, asset_ids, in_run=in_run)
 
     def cursor(self, collection: str) -> Cursor | None:
         """How far the changes of a collection have been followed."""
         return self._manifest.cursor(collection, self._digest)
 
-    def record_cursor(self, collection: str, cursor: Cursor | None) -> None:
+    def record_cursor(self, collection: str, cursor: Cursor | None, before: Cursor | None = None) -> None:
         """Keep it in the manifest; None: forget it."""
-        self._manifest.record_cursor(collection, cursor, self._digest)
+        self._manifest.record_cursor(collection, cursor, self._digest, before)
 
     def origin(self, collection: str) -> Origin | None:
         """Who a collection was read as when it was last complete."""

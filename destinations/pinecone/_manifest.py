@@ -83,6 +83,7 @@ from vectorferry.destinations._postgres import (
     run,
     steps_to_create,
     stored_definitions,
+    void_cursor,
     why_refused,
     write_cursor,
     write_origin,
@@ -299,7 +300,7 @@ class Manifest:
             with self._transaction() as connection:
                 wait_for_lock(connection, self._tables, f"collection {collection}")
                 journal(connection, self._tables.unconfirmed, collection, places)
-                forget_cursors(connection, self._tables.cursors, collection)
+                void_cursor(connection, self._tables.cursors, collection)
 
     def enter(self, batch: Batch, rows: ManifestRows, layout: str) -> NestedTransaction:
         """Enter in the transaction of `alone` what `confirm` is going to make known, while the store is still at it.
@@ -349,7 +350,7 @@ class Manifest:
         with self._locked_transaction() as connection:
             for table in (tables.features, tables.ledger, tables.quarantine, tables.unconfirmed):
                 delete_assets(connection, table, collection, asset_ids)
-            forget_cursors(connection, tables.cursors, collection)
+            void_cursor(connection, tables.cursors, collection)
             advance(connection, tables.namespaces, collection, namespace, written)
 
     def adopt(self, collection: str, index: str, features: Mapping[FeatureKey, RecordedFeature]) -> None:
@@ -409,11 +410,12 @@ class Manifest:
             self._check_owned(connection)
             return delete_rejected(connection, self._tables.quarantine, collection, asset_ids, reason)
 
-    def read_again(self, collection: str, asset_ids: Sequence[str]) -> int:
+    def read_again(self, collection: str, asset_ids: Sequence[str], *, in_run: bool = False) -> int:
         """Forget the fingerprints of these assets, so that the next sync reads them; how many there were."""
+        forget = void_cursor if in_run else forget_cursors
         with self._transaction() as connection:
             self._check_owned(connection)
-            forget_cursors(connection, self._tables.cursors, collection)
+            forget(connection, self._tables.cursors, collection)
             return forget_fingerprints(connection, self._tables.ledger, collection, asset_ids)
 
     def cursor(self, collection: str, layout: str) -> Cursor | None:
@@ -421,16 +423,18 @@ class Manifest:
         with self._transaction() as connection:
             return read_cursor(connection, self._tables.cursors, collection, layout)
 
-    def record_cursor(self, collection: str, cursor: Cursor | None, layout: str) -> None:
-        """Keep it, unless others have meanwhile overwritten what this run wrote (`doubt`); None: forget it."""
+    def record_cursor(self, collection: str, cursor: Cursor | None, layout: str, before: Cursor | None = None) -> None:
+        """Keep it, unless others have meanwhile overwritten what this run wrote (`doubt`), with one `before` only where
+        that is still there; None: forget it."""
         tables = self._tables
         with self._writing(collection) as connection:
             if cursor is not None:
                 wait_for_lock(connection, tables, f"collection {collection}")  # nobody begins to doubt now
+            # A void one is for no modality: what is in doubt by then, the run that enters it is about to settle.
             if cursor is None or has_doubts(connection, tables, collection, cursor.modalities):
                 forget_cursors(connection, tables.cursors, collection)
             else:
-                write_cursor(connection, tables.cursors, collection, cursor, layout)
+                write_cursor(connection, tables.cursors, collection, cursor, layout, before)
 
     def origin(self, collection: str) -> Origin | None:
         """Who a collection was read as when it was last complete."""
