@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Connection, NestedTransaction, delete, func, inspect, select, update
+from sqlalchemy import Connection, NestedTransaction, delete, func, inspect, select, true, update
 from sqlalchemy.dialects.postgresql import insert
 
 from vectorferry.connector.plugin import (
@@ -605,9 +605,22 @@ class Manifest:
         others what somebody has taken away."""
         tables, steps = self._tables, list[Step]()
         steps += steps_to_create(relations, self._schema, tables.metadata)
-        if unread := [each.concerns(tables.ledger) for each in damaged if each.concerns_rows(tables.features)]:
-            steps += [update(tables.ledger).where(*unread).values(fingerprint=""), delete(tables.cursors)]
+        unread = [each.concerns(tables.ledger) for each in damaged if each.concerns_rows(tables.features)]
+        lost = self._lost_books(relations)
+        if tables.features.name in lost:
+            unread = [true()]
+        if unread:
+            steps.append(update(tables.ledger).where(*unread).values(fingerprint=""))
+        if unread or lost:
+            steps.append(delete(tables.cursors))
         return [*steps, *(step for each in damaged for step in each.steps())]
+
+    def _lost_books(self, relations: Relations | None) -> list[str]:
+        """Those tables that say what is synced and that somebody has dropped, while others stayed."""
+        if relations is None or self._tables.cursors.name not in relations.columns:
+            return []
+        books = (self._tables.ledger.name, self._tables.features.name)
+        return [name for name in books if name not in relations.columns]
 
     def _check_owned(self, connection: Connection) -> None:
         check_owned(connection, self._schema, (table.name for table in self._tables.metadata.tables.values()))

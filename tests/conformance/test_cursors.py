@@ -127,11 +127,17 @@ class Interrupted(Changing):
         return await super().cursor(collection)
 
 
+def schema_of(destination: Any) -> str:
+    return str(
+        destination._schema_name if isinstance(destination, PgvectorDestination) else destination._manifest._schema
+    )
+
+
 def lose(destination: Any, postgres_url: str, sandbox: Sandbox) -> None:
     """What is stored of every collection goes, by hand, and another process prepares the place anew."""
     if isinstance(destination, PgvectorDestination):
         with psycopg.connect(postgres_url, autocommit=True) as connection:
-            table = sql.Identifier(destination._schema_name, "video")
+            table = sql.Identifier(schema_of(destination), "video")
             connection.execute(sql.SQL("DROP TABLE {} CASCADE").format(table))
     else:
         (name,) = {table.name for table in destination.status().tables}
@@ -188,6 +194,27 @@ async def test_what_another_process_forgets_while_a_run_is_under_way_stays_forgo
     assert await seen(place()) == ("full", "no earlier run has left this collection wholly up to date")
     assert await is_right(source, other)
     assert (await seen(place()))[0] == "incremental"
+
+
+@pytest.mark.parametrize(
+    ("kind", "book"),
+    family(
+        [("pgvector", "_sync_ledger"), ("pinecone", "_sync_pinecone_ledger"), ("pinecone", "_sync_pinecone_features")]
+    ),
+)
+async def test_it_goes_with_a_book_that_somebody_has_dropped(
+    new_place: NewPlace, postgres_url: str, kind: str, book: str
+) -> None:
+    """Else the next run would be told of changes only, and not of what the book had."""
+    place, source = new_place(kind), Changing({"ads": assets(4)})
+    await sync(source, [place()], name="m")
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(schema_of(place()), book)))
+    summary = await sync(source, [place()], name="m")
+    assert (summary.collections["ads"].scan, summary.collections["ads"].pulled) == ("full", 4)
+    last = place()
+    last.prepare(MAPPING)
+    assert await is_right(source, last)
 
 
 def test_a_plan_knows_it(prepared: Open) -> None:
