@@ -403,6 +403,11 @@ class MemoryDestination(Destination):
         named = self._recorded[collection].keys() | self.assets.get(collection, {}).keys()
         return [asset_id for asset_id in named if _slice_of(asset_id, SLICES) in slices]
 
+    def unrecorded_collections(self) -> Mapping[str, Sequence[str]]:
+        """Those that something was put into by hand."""
+        unrecorded = {name for name, stored in self.assets.items() if stored} - {*self.stored_collections()}
+        return {name: [f"del {self.name}.assets[{name!r}]"] for name in sorted(unrecorded)}
+
     def distrust(self, collection: str, discrepancies: Iterable[Discrepancy]) -> None:
         """Have these assets read again: they are replaced as wholes anyway."""
         self.record_cursor(collection, None)

@@ -597,6 +597,12 @@ class Destination(ABC):
         `apply` writes those of their records that were found to be different, whatever their hashes say."""
         raise Capability.VERIFY.missing(self.name)
 
+    def unrecorded_collections(self) -> Mapping[str, Sequence[str]]:
+        """`VERIFY`: collections that searches find something of and that no book names, so that `stored_collections`
+        has none of them and no sync ever removes it; each with what does, in statements or in words. No more than a
+        hundred at once."""
+        raise Capability.VERIFY.missing(self.name)
+
     def security(self) -> SecurityCheck:
         """`SECURITY`: who else may change what it holds, or have this run something: owners, rights that are wider than
         documented, code of others, modes of directories. Needs no `prepare`, and no right to read."""

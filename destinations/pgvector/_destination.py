@@ -136,7 +136,7 @@ from vectorferry.destinations.pgvector._stored import (
     with_stored_versions,
 )
 from vectorferry.destinations.pgvector._tables import SyncTables
-from vectorferry.destinations.pgvector._verify import find_discrepancies, read_digests
+from vectorferry.destinations.pgvector._verify import find_discrepancies, read_digests, unrecorded_collections
 from vectorferry.destinations.pgvector._writer import remove_assets, tombstone_assets, write_batch
 
 
@@ -494,6 +494,12 @@ class PgvectorDestination(Destination):
         """Looked up in every table."""
         with self._slices(collection) as reader:
             return reader.assets(slices)
+
+    def unrecorded_collections(self) -> dict[str, list[str]]:
+        """Looked up in the keys of the tables, past the rows of each collection."""
+        schema = self._prepared()
+        with self._server.translated():
+            return unrecorded_collections(schema)
 
     def distrust(self, collection: str, discrepancies: Iterable[Discrepancy]) -> None:
         """Read these assets again, and write their different rows. Remembered by this object only."""

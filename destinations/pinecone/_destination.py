@@ -63,7 +63,13 @@ from vectorferry.destinations.pinecone._plan import plan_sync
 from vectorferry.destinations.pinecone._project import Project, ProjectSettings
 from vectorferry.destinations.pinecone._reader import visibility_of, wait_until_visible
 from vectorferry.destinations.pinecone._search import Searcher, index_for
-from vectorferry.destinations.pinecone._verify import digest_sums, find_discrepancies, places_of, read_digests
+from vectorferry.destinations.pinecone._verify import (
+    digest_sums,
+    find_discrepancies,
+    places_of,
+    read_digests,
+    unrecorded_collections,
+)
 from vectorferry.destinations.pinecone._write_plan import count_removed, count_written, plan_removal
 
 SECONDS_TO_BE_LISTED: Final = 10.0
@@ -253,6 +259,10 @@ class PineconeDestination(Destination):
     def discrepancies(self, collection: str, sample: int | None = None) -> Iterator[Discrepancy]:
         """Records that are not as the manifest says. All ids are listed; records are fetched for the sample only."""
         return find_discrepancies(self._manifest, self._prepared.catalogue, self._layout, collection, sample)
+
+    def unrecorded_collections(self) -> dict[str, list[str]]:
+        """Of each namespace that no collection of the manifest has, the first records are read."""
+        return unrecorded_collections(self._manifest, self._prepared.catalogue, self._layout)
 
     def digests(self, collection: str, asset_ids: Sequence[str] | None = None) -> Iterator[StoredDigest]:
         """The manifest's hashes; nothing is asked of Pinecone."""
