@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import psycopg
@@ -145,29 +146,19 @@ def lose(destination: Any, postgres_url: str, sandbox: Sandbox) -> None:
     destination.prepare(MAPPING)
 
 
-@pytest.mark.parametrize(
-    ("kind", "how", "scan"),
-    family(
-        [
-            ("pgvector", "lose", "full"),
-            ("pinecone", "lose", "full"),
-            ("pgvector", "read_again", "incremental"),
-            *(
-                (kind, how, scan)
-                for kind, hows in {
-                    "memory": ("read_again", "distrust"),
-                    "pgvector": ("read_again", "distrust", "lose"),
-                    "pinecone": ("read_again", "distrust", "lose"),
-                }.items()
-                for how in hows
-                for scan in ("full", "incremental")
-                if (kind, how, scan) not in {("pgvector", "read_again", "incremental")}
-                if (how, scan) != ("lose", "full")
-            ),
-        ],
-        always=(0, 1, 2),
-    ),
-)
+STORES = ("pgvector", "pinecone")
+FORGOTTEN = [
+    ("pgvector", "lose", "full"),
+    ("memory", "read_again", "incremental"),
+    ("memory", "read_again", "full"),
+    ("memory", "distrust", "full"),
+    ("pinecone", "lose", "full"),
+    *((kind, "lose", "incremental") for kind in STORES),
+    *product(STORES, ("read_again", "distrust"), ("full", "incremental")),
+]
+
+
+@pytest.mark.parametrize(("kind", "how", "scan"), family(FORGOTTEN, always=(0, 1)))
 async def test_what_another_process_forgets_while_a_run_is_under_way_stays_forgotten(
     new_place: NewPlace, postgres_url: str, sandbox: Sandbox, kind: str, how: str, scan: str
 ) -> None:

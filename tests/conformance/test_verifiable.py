@@ -40,6 +40,7 @@ from .. import builders
 from ..builders import DIMENSION, batch, dense, sparse
 from ..connector.worlds import Scripted, assets
 from ..connector.worlds import asset as a_listed
+from ..examples import family
 from ..pinecone import forget_budgets, pinecone_alone, pinecone_destination
 from .conftest import Open, pinecone_is_long
 
@@ -415,7 +416,7 @@ def source_asset(name: str, feature_id: str) -> Asset:
     return Asset(name, "1", "video", features=(Feature(feature_id, "video", {"text": "x"}, {MODEL: dense(1.0, 2)}),))
 
 
-@pytest.mark.parametrize("is_hidden", [False, True])
+@pytest.mark.parametrize("is_hidden", family([True, False]))
 def test_the_statements_delete_what_is_shown_of_it_and_nothing_else(
     postgres_url: str, schema: str, is_hidden: bool
 ) -> None:
