@@ -129,7 +129,6 @@ from vectorferry.destinations._postgres._writing import (
     of_assets,
     rows_of_assets,
     send,
-    stored_hashes,
     text_array,
     upsert_rows,
 )
@@ -243,7 +242,6 @@ __all__ = [
     "statement",
     "steps_to_create",
     "stored_definitions",
-    "stored_hashes",
     "sum_up",
     "table_steps",
     "text_array",
