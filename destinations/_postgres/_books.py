@@ -8,6 +8,7 @@ from dataclasses import asdict, fields, replace
 from datetime import datetime
 from typing import Any, Final
 
+from psycopg import sql
 from sqlalchemy import (
     Boolean,
     Column,
@@ -50,6 +51,7 @@ from vectorferry.connector.plugin import (
     canonical_json,
     parse_json,
 )
+from vectorferry.destinations._postgres._database import Question, plain_answers
 from vectorferry.destinations._postgres._writing import ID, DesiredRows, FeatureKey, of_assets
 
 # The records that were set aside.
@@ -404,8 +406,16 @@ def _cursor_row(cursor: Cursor, layout: str) -> dict[str, Any]:
 
 def void_cursor(connection: Connection, table: Table, collection: str) -> None:
     """Let it count no more, and leave it to the run that is under way to replace it."""
-    counts = (table.c.collection == collection, table.c.layout != _VOID)
-    connection.execute(update(table).where(*counts).values(layout=_VOID))
+    plain_answers(connection, [void_statement(table, collection)])
+
+
+def void_statement(table: Table, collection: str) -> Question:
+    """The statement that does so, to be sent with others."""
+    place = sql.Identifier(str(table.schema), table.name)
+    return _VOIDING.format(place), (_VOID, collection, _VOID)
+
+
+_VOIDING: Final = sql.SQL("UPDATE {} SET layout = %s WHERE collection = %s AND layout <> %s")
 
 
 def forget_cursors(connection: Connection, table: Table, collection: str | None = None) -> None:
