@@ -64,7 +64,7 @@ from vectorferry.destinations.pinecone._project import Project, ProjectSettings
 from vectorferry.destinations.pinecone._reader import visibility_of, wait_until_visible
 from vectorferry.destinations.pinecone._search import Searcher, index_for
 from vectorferry.destinations.pinecone._verify import digest_sums, find_discrepancies, places_of, read_digests
-from vectorferry.destinations.pinecone._write_plan import count_removed, count_written, plan_removal
+from vectorferry.destinations.pinecone._write_plan import count_removed, plan_removal
 
 SECONDS_TO_BE_LISTED: Final = 10.0
 """Namespaces come with their first record. Nothing is said of how soon lists show one; this is plenty."""
@@ -354,7 +354,7 @@ class PineconeDestination(Destination):
         self._touched |= {(index, namespace) for index in lsns}
         self._manifest.confirm(batch, write.rows, write.desired.rejected, lsns, namespace)
         self._distrusted.forget(batch.collection, (asset.asset_id for asset in batch.assets))
-        return count_written(write.desired, write.recorded, opened.catalogue.vector_of)
+        return write.applied
 
     @contextmanager
     def _touching(self, collection: str, fences: Sequence[Fence] = ()) -> Iterator[dict[Place, Modality]]:
