@@ -45,10 +45,13 @@ _FIRST_GROUP_BYTES: Final = 500_000
 next one, of twice the size, is laid out, which takes about as long. (With groups that all have 2 MB, entering them in
 the journal held up 20,000 × 1024-d for half of their time: each waits for Postgres while all threads want to run.)"""
 
+_LARGEST_GROUP_BYTES: Final = 8_000_000
+"""So that a group of several indexes is no more than some requests of each."""
+
 
 class BatchWrite:
-    """Brings the store to what a batch wants. `desired` says afterwards what was written, `applied` what that has changed;
-    `rows` what was entered in the manifest.
+    """Brings the store to what a batch wants. `desired` says afterwards what was written, `applied` what that has
+    changed, `rows` what was entered in the manifest.
 
     Before anything is touched it is in the manifest's journal, and in `touched`; to confirm what was entered is left to
     the caller.
@@ -135,7 +138,7 @@ class BatchWrite:
             size += sum(record.vector_bytes for feature in features for record in feature.records.values())
             if size >= most:
                 yield group
-                group, size, most = [], 0, 2 * most
+                group, size, most = [], 0, min(2 * most, _LARGEST_GROUP_BYTES)
         yield group
 
     def _write(self, group: Sequence[DesiredFeature], dispatch: Dispatch) -> None:
