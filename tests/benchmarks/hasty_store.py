@@ -72,6 +72,5 @@ class _LateInspector(PineconeInspector):
 
 def serve_hastily(settings: str) -> None:
     """Serve until SIGTERM; prints the address."""
-    _api.DataPlane = _HastyPlane  # type: ignore[misc]
-    _sandbox.PineconeInspector = _LateInspector  # type: ignore[misc]
+    vars(_api)["DataPlane"], vars(_sandbox)["PineconeInspector"] = _HastyPlane, _LateInspector
     serve(SandboxSettings.model_validate_json(settings), on_ready=lambda sandbox: print(sandbox.url, flush=True))
