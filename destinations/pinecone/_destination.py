@@ -70,7 +70,7 @@ from vectorferry.destinations.pinecone._verify import (
     read_digests,
     unrecorded_collections,
 )
-from vectorferry.destinations.pinecone._write_plan import count_removed, count_written, plan_removal
+from vectorferry.destinations.pinecone._write_plan import count_removed, plan_removal
 
 SECONDS_TO_BE_LISTED: Final = 10.0
 """Namespaces come with their first record. Nothing is said of how soon lists show one; this is plenty."""
@@ -364,7 +364,7 @@ class PineconeDestination(Destination):
         self._touched |= {(index, namespace) for index in lsns}
         self._manifest.confirm(batch, write.rows, write.desired.rejected, lsns, namespace)
         self._distrusted.forget(batch.collection, (asset.asset_id for asset in batch.assets))
-        return count_written(write.desired, write.recorded, opened.catalogue.vector_of)
+        return write.applied
 
     @contextmanager
     def _touching(self, collection: str, fences: Sequence[Fence] = ()) -> Iterator[dict[Place, Modality]]:
