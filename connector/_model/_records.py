@@ -6,10 +6,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar, dataclass_transform
 
 import numpy as np
 from numpy.typing import NDArray
+
+T = TypeVar("T")
+
+
+@dataclass_transform(eq_default=False, frozen_default=True, field_specifiers=(field,))
+def record(kind: type[T]) -> type[T]:
+    """A dataclass with slots, compared by identity, that nobody changes: for what is made by the thousand in a second.
+
+    Type checkers hold everybody to that. Python would by a call for each field of each new one, three times as dear as
+    the rest of making it (measured: 1.46 µs for an asset rather than 0.42).
+    """
+    return dataclass(slots=True, eq=False)(kind)
 
 
 class Modality(StrEnum):
@@ -99,7 +111,7 @@ class Rejected:
     kept: bool = False
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record
 class Feature:
     """One described piece of an asset, as the source told it.
 
@@ -113,7 +125,7 @@ class Feature:
     vectors: Mapping[str, Vector] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record
 class Asset:
     """One media item with its features: the unit that is replaced as a whole.
 
