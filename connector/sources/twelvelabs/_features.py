@@ -28,6 +28,7 @@ VECTOR_KEYS: Final = ("float", "embedding")
 TIME_KEYS: Final = (("start_offset_sec", "end_offset_sec"), ("start_sec", "end_sec"))
 """Indexed assets and the first generation of embedding tasks have the first of each, the second the other."""
 
+TEXT: Final = Modality.TEXT.value
 OWN_PLACES: Final = frozenset({*VECTOR_KEYS, *(key for keys in TIME_KEYS for key in keys)})
 
 NESTED: Final = frozenset({dict, list})
@@ -36,7 +37,7 @@ OPTIONAL_TEXT: Final = frozenset({str, type(None)})
 SPOKEN: Final = frozenset({"start", "end", "value"})
 """What every entry of a transcription has."""
 
-PLACES: Final = ("start_page_number", "end_page_number", "quadrant", "chunk_index")
+PLACES: Final = dict.fromkeys(("start_page_number", "end_page_number", "quadrant", "chunk_index"))
 """What tells parts of documents and pictures apart, as times do in videos."""
 
 
@@ -92,7 +93,6 @@ class Features:
     def add_speech(self, speech: Speech, kind: str) -> None:
         """One feature without a vector for each entry. Two entries at the same time are told apart by their order."""
         seen: dict[tuple[int, int], int] = {}
-        modality = Modality.TEXT.value
         for entry in speech.entries:
             start, end = entry.span
             times = entry.span.milliseconds()
@@ -100,7 +100,7 @@ class Features:
             seen[times] = before + 1
             feature_id = self.owner.feature_id((kind, *times, before) if before else (kind, *times))
             fields = {**entry.fields, "start_time": start, "end_time": end, "text": entry.text}
-            self.good[feature_id] = Feature(feature_id, modality, fields)
+            self.good[feature_id] = Feature(feature_id, TEXT, fields)
         if speech.unusable:
             many = "1 entry" if speech.unusable == 1 else f"{speech.unusable:,} entries"
             detail = f"{many} without usable times and words"
@@ -119,14 +119,6 @@ class Features:
         self.rejected.append(Rejected(self.owner.asset_id, reason, detail, name, modality.value, vector_name))
 
 
-class _Segment(NamedTuple):
-    """A segment without its vector."""
-
-    feature_id: str
-    vector_name: str
-    fields: dict[str, Any]
-
-
 class _SegmentReader:
     """Reads the segments of one asset. There is one for each option at the same time: what these share is made once."""
 
@@ -137,8 +129,8 @@ class _SegmentReader:
         self._options_named = options_named
         self._shared: dict[Span, tuple[tuple[int, int], str | None]] = {}
 
-    def read(self, row: Any) -> _Segment:
-        """Raises `QuarantineError` for what is no segment."""
+    def read(self, row: Any) -> tuple[str, str, dict[str, Any]]:
+        """The feature's id, the vector's name, and all but the vector. Raises `QuarantineError` for what is none."""
         if not isinstance(row, dict):
             raise QuarantineError(Reason.MALFORMED, "a segment that is not an object")
         span, model = _span(row), self._model
@@ -153,9 +145,10 @@ class _SegmentReader:
             times, words = self._shared.get(span) or self._share(span)
             if words:
                 fields["transcription"] = words
-        feature_id = self._owner.feature_id((model, option, scope, *times, *_places(row)))
+        places = () if PLACES.keys().isdisjoint(row) else _places(row)
+        feature_id = self._owner.feature_id((model, option, scope, *times, *places))
         # Vectors of different options are not alike.
-        return _Segment(feature_id, f"{model}-{option}" if option else model, fields)
+        return feature_id, f"{model}-{option}" if option else model, fields
 
     def _option_and_scope(self, row: Mapping[str, Any]) -> tuple[str | None, str | None]:
         option, scope = row.get("embedding_option"), row.get("embedding_scope")
@@ -172,8 +165,6 @@ class _SegmentReader:
 
 
 def _places(row: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    if row.keys().isdisjoint(PLACES):
-        return []
     return [(key, row[key]) for key in PLACES if key in row and row[key] is not None]
 
 

@@ -224,7 +224,7 @@ class DetailReader:
         if not isinstance(answer, dict):
             raise ValueError("not a JSON object")
         description = {key: value for key, value in answer.items() if key not in BULKY}
-        self._check(asset_id, description)
+        self._check(asset_id, description, vectors)
         embedding = answer.get("embedding")
         rows = self._rows(embedding)
         # One vector each.
@@ -238,10 +238,10 @@ class DetailReader:
             self._check_usable(features)
         return Detail(description, modality, features, speech, _text(description.get("asset_id")), self.index.name)
 
-    def _check(self, asset_id: str, description: Mapping[str, Any]) -> None:
+    def _check(self, asset_id: str, description: Mapping[str, Any], vectors: LiftedVectors) -> None:
         if description.get("_id") not in (None, asset_id):
             raise UnreadableError(f"{self.host} answered for another asset than the one asked for.")
-        if is_too_deep(description):
+        if not vectors.around_is_shallow and is_too_deep(description):
             raise QuarantineError(Reason.MALFORMED, "what the service says of the asset is nested too deeply")
         if state_of(description) is not AssetState.READY:
             raise NotReadyError(f"Its status is {one_line(str(description['status']), 60)} by now.")
@@ -258,6 +258,8 @@ class DetailReader:
 
     def _check_usable(self, features: Features) -> None:
         """One malformed segment is set aside; when no other has a vector, it is the answer that is malformed."""
+        if not features.rejected:
+            return
         has_vectors = any(feature.vectors for feature in features.good.values())
         if not has_vectors and all(record.reason is Reason.MALFORMED for record in features.rejected):
             raise UnreadableError(
