@@ -83,7 +83,7 @@ class PreparedGet:
 
     async def send(self, target: str, read: Read) -> tuple[int, Mapping[str, str], bytes]:
         """Status, headers and body of the answer."""
-        connection = self._kept() or await self._opened()
+        connection = self._usable() or await self._opened()
         try:
             protocol = connection.protocol
             assert protocol is not None
@@ -107,7 +107,7 @@ class PreparedGet:
             connection, _ = self._idle.popleft()
             connection.release()
 
-    def _kept(self) -> aiohttp.connector.Connection | None:
+    def _usable(self) -> aiohttp.connector.Connection | None:
         """One of these, if any can still be used. Whatever came over it since its last answer belongs to nobody: it
         would be taken for the next one."""
         earliest = self._timer.loop.time() - self._idle_seconds
