@@ -439,7 +439,9 @@ class CollectionRun:
         )
         mapper = self._job.mapper
         decisions = diff(usable, known, mapper.digest, mapper.modalities, self._job.options.reread)
-        for decision in decisions:
+        others = [decision for decision in decisions if decision.action is not Action.KEEP]
+        self.summary.unchanged += len(decisions) - len(others)
+        for decision in others:
             note_listing(self.summary, decision)
         for lane in self._job.alive:
             lane.record(unchanged(decisions, lane.name, known[lane.name], mapper.modalities))
