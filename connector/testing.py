@@ -302,9 +302,12 @@ class MemoryDestination(Destination):
             del stored[key]
         return len(gone)
 
-    def read_again(self, collection: str, asset_ids: Sequence[str]) -> int:
+    def read_again(self, collection: str, asset_ids: Sequence[str], *, in_run: bool = False) -> int:
         """Forget the fingerprints of these assets."""
-        self.record_cursor(collection, None)
+        if in_run:
+            self._void_cursor(collection)
+        else:
+            self.record_cursor(collection, None)
         ledger = self.ledger.get(collection, {})
         meant = [asset_id for asset_id in set(asset_ids) if asset_id in ledger and ledger[asset_id].fingerprint]
         for asset_id in meant:
@@ -321,11 +324,14 @@ class MemoryDestination(Destination):
         return Counter((of, name) for hashes in self._recorded[collection].values() for of, name, _ in hashes)
 
     def cursor(self, collection: str) -> Cursor | None:
-        """What was recorded last."""
-        return self.cursors.get(collection)
+        """What was recorded last, unless it is void."""
+        cursor = self.cursors.get(collection)
+        return None if cursor is None or cursor.is_void else cursor
 
-    def record_cursor(self, collection: str, cursor: Cursor | None) -> None:
+    def record_cursor(self, collection: str, cursor: Cursor | None, before: Cursor | None = None) -> None:
         """Keep it, or forget what is kept."""
+        if before is not None and not before.is_entry(self.cursors.get(collection)):
+            return
         if cursor is None:
             self.cursors.pop(collection, None)
         else:
@@ -396,6 +402,11 @@ class MemoryDestination(Destination):
         """Looked for among all."""
         named = self._recorded[collection].keys() | self.assets.get(collection, {}).keys()
         return [asset_id for asset_id in named if _slice_of(asset_id, SLICES) in slices]
+
+    def unrecorded_collections(self) -> Mapping[str, Sequence[str]]:
+        """Those that something was put into by hand."""
+        unrecorded = {name for name, stored in self.assets.items() if stored} - {*self.stored_collections()}
+        return {name: [f"del {self.name}.assets[{name!r}]"] for name in sorted(unrecorded)}
 
     def distrust(self, collection: str, discrepancies: Iterable[Discrepancy]) -> None:
         """Have these assets read again: they are replaced as wholes anyway."""
@@ -480,10 +491,14 @@ class MemoryDestination(Destination):
         trusted = without_distrusted(features, asset, batch.collection, self._distrusted)
         return with_last_good(asset, trusted, self._mapping)
 
+    def _void_cursor(self, collection: str) -> None:
+        if collection in self.cursors:
+            self.cursors[collection] = replace(self.cursors[collection], is_void=True)
+
     def _take_out(self, collection: str, asset_ids: Sequence[str]) -> dict[str, MappedAsset | None]:
         """Forget these assets in all books; what was there of each."""
         gone = set(asset_ids)
-        self.record_cursor(collection, None)
+        self._void_cursor(collection)
         self._distrusted.forget(collection, gone)
         quarantine = self.quarantine.get(collection, {})
         self.quarantine[collection] = {key: record for key, record in quarantine.items() if key[0] not in gone}

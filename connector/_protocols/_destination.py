@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal, TypeAlias
@@ -135,12 +135,20 @@ class Status:
 @dataclass(frozen=True, slots=True)
 class Cursor:
     """How far the changes of one collection have been followed: the source's mark `since`, what it is valid for (the
-    mapping's digest and the modalities), and how many incremental scans have followed the last full one."""
+    mapping's digest and the modalities), and how many incremental scans have followed the last full one.
+
+    A void one says nothing of that: it stands in the books while a run lists everything, under a mark of its own, and
+    is what that run replaces at its end."""
 
     since: str
     mapping: str
     modalities: frozenset[Modality]
     incremental_scans: int = 0
+    is_void: bool = False
+
+    def is_entry(self, other: Cursor | None) -> bool:
+        """Whether the other one is the same entry of the books, void or not."""
+        return other is not None and replace(other, is_void=self.is_void) == self
 
 
 RunState: TypeAlias = Literal["done", "failed", "refused", "limited"]
@@ -565,10 +573,10 @@ class Destination(ABC):
         changes: an asset that the ledger has is not read again before it changes. Needs no `prepare`."""
         raise Capability.QUARANTINE.missing(self.name)
 
-    def read_again(self, collection: str, asset_ids: Sequence[str]) -> int:
+    def read_again(self, collection: str, asset_ids: Sequence[str], *, in_run: bool = False) -> int:
         """`QUARANTINE`: let the next sync read these assets as if they had changed: `known` has an empty fingerprint
         for them until they are applied again. How many of them the ledger had. Rows and records stay. Needs no
-        `prepare`."""
+        `prepare`. `in_run`: the run of this collection that is under way asks, which knows what its cursor leaves."""
         raise Capability.QUARANTINE.missing(self.name)
 
     def discrepancies(self, collection: str, sample: int | None = None) -> Iterable[Discrepancy]:
@@ -589,6 +597,12 @@ class Destination(ABC):
         `apply` writes those of their records that were found to be different, whatever their hashes say."""
         raise Capability.VERIFY.missing(self.name)
 
+    def unrecorded_collections(self) -> Mapping[str, Sequence[str]]:
+        """`VERIFY`: collections that searches find something of and that no book names, so that `stored_collections`
+        has none of them and no sync ever removes it; each with what does, in statements or in words. No more than a
+        hundred at once."""
+        raise Capability.VERIFY.missing(self.name)
+
     def security(self) -> SecurityCheck:
         """`SECURITY`: who else may change what it holds, or have this run something: owners, rights that are wider than
         documented, code of others, modes of directories. Needs no `prepare`, and no right to read."""
@@ -596,15 +610,20 @@ class Destination(ABC):
 
     def cursor(self, collection: str) -> Cursor | None:
         """`CURSORS`: how far the changes of a collection have been followed, as it was recorded last, if that still
-        holds.
+        holds. None where what is kept is void.
 
-        A cursor says that everything up to it is here. Whatever makes that untrue forgets it: `remove`, `tombstone`,
+        A cursor says that everything up to it is here. Whatever makes that untrue forgets it, void or not:
         `read_again`, `distrust`, and whatever else lets assets be read again (another layout, an index that is gone).
+        A run that was under way by then has decided on some of them already, and records none. What only the run itself
+        does under its `lock` (`remove`, `tombstone`, `read_again` with `in_run`) makes it void.
         """
         raise Capability.CURSORS.missing(self.name)
 
-    def record_cursor(self, collection: str, cursor: Cursor | None) -> None:
-        """`CURSORS`: keep this one; None: forget what is kept. Writes nothing when that changes nothing."""
+    def record_cursor(self, collection: str, cursor: Cursor | None, before: Cursor | None = None) -> None:
+        """`CURSORS`: keep this one, void or not; None: forget what is kept. Writes nothing when that changes nothing.
+
+        With the one `before`, only while that entry is still kept, void or not: else somebody has forgotten it. To look
+        and to write is one step."""
         raise Capability.CURSORS.missing(self.name)
 
     def origin(self, collection: str) -> Origin | None:

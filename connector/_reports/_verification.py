@@ -32,11 +32,13 @@ class Finding:
 @dataclass(slots=True)
 class CollectionReport:
     """One collection: every difference counted by place, by what it was compared with and by kind, and the first 100 of
-    each count named. `notes` say what could not be compared. The source no longer has one that is `gone`; one with an
-    `error` could not be compared with the source."""
+    each count named. `notes` say what could not be compared. The source no longer has one that is `gone`; no book names
+    one that is `unrecorded`, and nothing that is stored of it is ours to remove; one with an `error` could not be
+    compared with the source."""
 
     assets: int = 0
     gone: bool = False
+    unrecorded: bool = False
     counts: Counter[tuple[str, str, Difference]] = field(default_factory=Counter)
     findings: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -46,6 +48,11 @@ class CollectionReport:
     def in_step(self) -> bool:
         """Whether nothing differs, as far as could be compared, and all could."""
         return not self.counts and not self.error
+
+    @property
+    def is_mendable(self) -> bool:
+        """Whether something differs that a repair mends."""
+        return bool(self.counts) and (self.gone or not self.unrecorded)
 
     def add(self, finding: Finding) -> None:
         """Count one, and name it if few have been."""
@@ -64,6 +71,7 @@ class CollectionReport:
         return {
             "assets": self.assets,
             "gone": self.gone,
+            "unrecorded": self.unrecorded,
             "counts": counts,
             "findings": findings,
             "notes": self.notes,
@@ -87,8 +95,9 @@ class Verification(Displayed):
 
     @property
     def exit_code(self) -> int:
-        """0 when nothing differs, 1 when something does or could not be compared; after a repair, that of its sync."""
-        if self.repair is not None and not any(report.error for report in self.collections.values()):
+        """0 when nothing differs, 1 when something does or could not be compared; after a repair, that of its sync,
+        unless there is what no repair mends."""
+        if self.repair is not None and not any(each.error or each.unrecorded for each in self.collections.values()):
             return self.repair.exit_code
         return 0 if self.in_step else 1
 

@@ -95,7 +95,7 @@ def show_verification(verification: Verification, console: Console) -> None:
     if verification.repair is not None:
         console.print("repaired by a sync of the assets with a difference:", markup=False)
         show_summary(verification.repair, console)
-    elif any(report.counts for report in verification.collections.values()):
+    elif any(report.is_mendable for report in verification.collections.values()):
         console.print(REPAIR, markup=False, soft_wrap=True)
 
 

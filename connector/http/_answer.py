@@ -6,12 +6,11 @@ import asyncio
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from enum import Enum
 from http import HTTPStatus
-from typing import Final, NoReturn, Self
+from typing import Final, NamedTuple, NoReturn, Self
 from urllib.parse import urljoin, urlsplit
 
 from vectorferry.connector._model._errors import CredentialsError, LimitReachedError, RetryableError, SourceError
@@ -42,8 +41,7 @@ NAMED_TIME: Final = re.compile(
 STANDARD_WORDS: Final = {status.value: status.phrase for status in HTTPStatus}
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What came back. `body` is decompressed and whole; names of `headers` are found in any case."""
 
     status: int

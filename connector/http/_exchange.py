@@ -11,6 +11,7 @@ what the session makes of each took half of what was left, so that a plain GET g
 from __future__ import annotations
 
 import logging
+import math
 import zlib
 from base64 import b64encode
 from collections.abc import Awaitable, Callable, Mapping
@@ -217,10 +218,10 @@ class SingleSendTransport(AiohttpTransport):
         if request.method == "GET" and request.content is None:
             prepared = self._prepared
             if prepared is None or prepared.headers is not request.headers:
-                prepared = prepared_get(self._session, request.url, request.headers, self._by_proxy, self.timer)
-                self._prepared = prepared
+                prepared = self._prepare(request)
             if prepared is not None and (target := prepared.target(request.url)) is not None:
                 return Answer(*await prepared.send(target, read))
+        self._release()
         async with self._session.request(
             request.method,
             request.url,
@@ -230,6 +231,23 @@ class SingleSendTransport(AiohttpTransport):
             **self._by_proxy,
         ) as response:
             return Answer(response.status, response.headers, await read(response.headers, response.content, None))
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        self._release()
+        await super().aclose()
+
+    def _prepare(self, request: Outgoing) -> PreparedGet | None:
+        self._release()
+        idle_seconds = math.inf if self.limits.keepalive_expiry is None else self.limits.keepalive_expiry
+        self._prepared = prepared_get(
+            self._session, request.url, request.headers, self._by_proxy, self.timer, idle_seconds
+        )
+        return self._prepared
+
+    def _release(self) -> None:
+        if self._prepared is not None:
+            self._prepared.release()
 
     @property
     def _session(self) -> aiohttp.ClientSession:

@@ -40,7 +40,8 @@ class Timer:
     def add(self, limit: TimeLimit) -> None:
         """Look after this limit until it is removed."""
         self._limits[limit] = None
-        self.set(limit.deadline)
+        if limit.deadline < self._rings_at:
+            self.set(limit.deadline)
 
     def remove(self, limit: TimeLimit) -> None:
         """Forget this limit. What rings for it finds nothing to do."""

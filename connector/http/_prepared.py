@@ -2,7 +2,8 @@
 
 Connections, TLS, a proxy's tunnel, time limits and the parsing of answers are aiohttp's. What its session does besides,
 for each request anew, is for redirects, cookies, credentials in addresses, traces and bodies: none of that is ours, and
-it takes more CPU than all the rest of a small answer.
+it takes more CPU than all the rest of a small answer. A connection is kept with its parser from one request to the
+next, rather than given back, looked up and made ready again.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import math
 import re
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, TypeAlias
 
@@ -35,7 +37,7 @@ Read: TypeAlias = Callable[[CIMultiDictProxy[str], aiohttp.StreamReader, TimeLim
 
 class PreparedGet:
     """Sends requests with these headers to the origin of `url`, for whose connections `proxy` is what
-    `ClientSession.request` takes of one."""
+    `ClientSession.request` takes of one. It keeps those that answers came over, each for `idle_seconds` at most."""
 
     def __init__(
         self,
@@ -44,8 +46,11 @@ class PreparedGet:
         headers: Mapping[str, str],
         proxy: Mapping[str, Any],
         timer: Timer,
+        idle_seconds: float,
     ) -> None:
         self._timer = timer
+        self._idle_seconds = idle_seconds
+        self._idle: deque[tuple[aiohttp.connector.Connection, float]] = deque()
         self.headers = headers
         address = URL(url)
         self._origin = url[: url.index("/", url.index("://") + 3)]
@@ -78,16 +83,12 @@ class PreparedGet:
 
     async def send(self, target: str, read: Read) -> tuple[int, Mapping[str, str], bytes]:
         """Status, headers and body of the answer."""
-        assert self._connector is not None
-        connection = await self._connector.connect(self._template, [], self._timeout)
+        connection = self._usable() or await self._opened()
         try:
-            protocol, transport = connection.protocol, connection.transport
+            protocol = connection.protocol
             assert protocol is not None
-            assert transport is not None
-            protocol.set_response_params(
-                read_until_eof=True, auto_decompress=False, read_timeout=None, read_bufsize=BUFFER
-            )
-            transport.write(b"GET %b%b" % (target.encode(), self._rest))
+            assert protocol.transport is not None
+            protocol.transport.write(b"GET %b%b" % (target.encode(), self._rest))
             with self._timer.limit(self._silence) as silence:
                 message, content = await protocol.read()
                 while 100 <= message.code < 200 and message.code != 101:
@@ -97,12 +98,46 @@ class PreparedGet:
         except BaseException:
             connection.close()
             raise
-        connection.release()
+        self._idle.append((connection, self._timer.loop.time()))
         return message.code, message.headers, body
+
+    def release(self) -> None:
+        """Give back the connections that nothing is under way on: others count on their number."""
+        while self._idle:
+            connection, _ = self._idle.popleft()
+            connection.release()
+
+    def _usable(self) -> aiohttp.connector.Connection | None:
+        """One of these, if any can still be used. Whatever came over it since its last answer belongs to nobody: it
+        would be taken for the next one."""
+        earliest = self._timer.loop.time() - self._idle_seconds
+        while self._idle:
+            connection, since = self._idle.popleft()
+            protocol = connection.protocol
+            if protocol is not None and protocol.is_connected() and not protocol.should_close and since >= earliest:
+                return connection
+            connection.close()
+        return None
+
+    async def _opened(self) -> aiohttp.connector.Connection:
+        assert self._connector is not None
+        connection = await self._connector.connect(self._template, [], self._timeout)
+        assert connection.protocol is not None
+        connection.protocol.set_response_params(
+            read_until_eof=True, auto_decompress=False, read_timeout=None, read_bufsize=BUFFER
+        )
+        return connection
 
 
 def prepared_get(
-    session: aiohttp.ClientSession, url: str, headers: Mapping[str, str], proxy: Mapping[str, Any], timer: Timer
+    session: aiohttp.ClientSession,
+    url: str,
+    headers: Mapping[str, str],
+    proxy: Mapping[str, Any],
+    timer: Timer,
+    idle_seconds: float,
 ) -> PreparedGet | None:
     """None with an aiohttp that this was not tried with."""
-    return PreparedGet(session, url, headers, proxy, timer) if aiohttp.__version__.startswith(TRIED) else None
+    if not aiohttp.__version__.startswith(TRIED):
+        return None
+    return PreparedGet(session, url, headers, proxy, timer, idle_seconds)

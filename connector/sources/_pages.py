@@ -48,7 +48,7 @@ def pagination_in(answer: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 async def walk(
-    fetch: Callable[[int], Coroutine[Any, Any, Page]], identity: Callable[[Any], str], width: int = 1
+    fetch: Callable[[int], Coroutine[Any, Any, Page]], identities: Callable[[list[Any]], list[str]], width: int = 1
 ) -> AsyncGenerator[Page, None]:
     """Pages from the first on: until the counts are reached, an empty page (still given out, for its counts), or one
     whose rows were all there before (from a service that does not look at the page number).
@@ -69,7 +69,7 @@ async def walk(
             if ends and number == 1:
                 yield page  # all rows are new to a walk, and most answers about an asset have one page
                 return
-            new = seen.add([identity(row) for row in page.rows])
+            new = seen.add(identities(page.rows))
             if ends or any(new):
                 yield replace(page, new=new)
             if ends or not any(new):
@@ -111,14 +111,17 @@ class _PagesAhead:
         await asyncio.gather(*self._asked, return_exceptions=True)
 
 
-def identity_by(key: str) -> Callable[[Any], str]:
+def identities_by(key: str) -> Callable[[list[Any]], list[str]]:
     """Tells rows apart by the text under this key, or else by everything they hold."""
 
-    def identity(row: Any) -> str:
-        value = row.get(key) if isinstance(row, dict) else None
-        return value if value and isinstance(value, str) else _contents(row)
+    def identities(rows: list[Any]) -> list[str]:
+        values = [row.get(key) if isinstance(row, dict) else None for row in rows]
+        return [
+            value if value and isinstance(value, str) else _contents(row)
+            for value, row in zip(values, rows, strict=True)
+        ]
 
-    return identity
+    return identities
 
 
 def _contents(row: Any) -> str:
@@ -151,7 +154,8 @@ class Tally:
         self._pages += 1
         if page.total is not None and (page.rows or self._pages == 1):
             self._totals += [] if self._totals[-1:] == [page.total] else [page.total]
-        has_id = [*map(self._has_id, page.rows)]
+        key = self._key
+        has_id = [isinstance(row, dict) and type(name := row.get(key)) is str and name != "" for row in page.rows]
         self._unusable += has_id.count(False)
         new = page.new
         if new is None:
@@ -178,6 +182,3 @@ class Tally:
         if self._totals and self._totals[-1] != self._listed:
             return f"{self._listed} {self._rows} listed, {self._totals[-1]} announced"
         return None
-
-    def _has_id(self, row: Any) -> bool:
-        return isinstance(row, dict) and type(name := row.get(self._key)) is str and name != ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -68,7 +69,7 @@ Outcome: TypeAlias = Asset | Rejected | NotThere | None
 """What reading an asset came to; None when it is left out."""
 
 
-async def read_assets(
+def read_assets(
     listings: AsyncIterable[Listing],
     read: ReadAsset,
     *,
@@ -79,12 +80,10 @@ async def read_assets(
 ) -> AsyncGenerator[Asset | Rejected, None]:
     """What `read` makes of each (see `outcome_of`), `width` at a time, as it comes; else as `read_chunks`."""
     outcomes = results_of(listings, partial(outcome_of, read), width)
-    async with aclosing(outcomes), aclosing(_settled(outcomes, collection, scan, check)) as settled:
-        async for result in settled:
-            yield result
+    return _settled(outcomes, collection, scan, check)
 
 
-async def read_chunks(
+def read_chunks(
     chunks: AsyncIterable[T],
     read: Callable[[T], Awaitable[Sequence[Outcome]]],
     *,
@@ -99,34 +98,38 @@ async def read_chunks(
     either, is left out, and what is still listed as ready counts as unreadable. Raises `SourceError` when too many are
     unreadable for it to be the assets' fault; `check` asks the service a small question.
     """
-    outcomes = results_of(chunks, read, width, waiting=1)
 
-    async def each() -> AsyncIterator[Outcome]:
-        async for results in outcomes:
-            for result in results:
-                yield result
+    async def each() -> AsyncGenerator[Outcome, None]:
+        async with aclosing(results_of(chunks, read, width, waiting=1)) as outcomes:
+            async for results in outcomes:
+                for result in results:
+                    yield result
 
-    async with aclosing(outcomes), aclosing(_settled(each(), collection, scan, check)) as settled:
-        async for result in settled:
-            yield result
+    return _settled(each(), collection, scan, check)
 
 
 async def _settled(
-    outcomes: AsyncIterator[Outcome],
+    outcomes: AsyncGenerator[Outcome, None],
     collection: str,
     scan: Callable[[], AsyncIterator[Listing]],
     check: Callable[[], Awaitable[None]],
 ) -> AsyncGenerator[Asset | Rejected, None]:
     failures = _Failures(check, collection)
     lost: dict[str, str] = {}
-    async for result in outcomes:
-        if result is None:
-            continue
-        await failures.note(result)
-        if isinstance(result, NotThere):
-            lost[result.asset_id] = result.detail
-        else:
-            yield result
+    async with aclosing(outcomes):
+        async for result in outcomes:
+            if isinstance(result, Asset):
+                failures.note_success()
+                yield result
+            elif isinstance(result, NotThere):
+                await failures.note_failure(result.detail)
+                lost[result.asset_id] = result.detail
+            elif result is not None:
+                if result.reason is Reason.UNREADABLE:
+                    await failures.note_failure(result.detail)
+                else:
+                    failures.note_success()
+                yield result
     if lost:
         for asset_id, why in (await _still_listed(lost, scan)).items():
             yield Rejected(asset_id, Reason.UNREADABLE, why)
@@ -225,19 +228,20 @@ class _Failures:
         self._unreadable = 0
         self._in_a_row = 0
 
-    async def note(self, result: Asset | Rejected | NotThere) -> None:
-        """Count a result. Raises `SourceError` when it is the service that has failed."""
-        if isinstance(result, Asset) or (isinstance(result, Rejected) and result.reason is not Reason.UNREADABLE):
-            self._read += 1
-            self._in_a_row = 0
-            return
+    def note_success(self) -> None:
+        """Count an asset that came, if only to be set aside."""
+        self._read += 1
+        self._in_a_row = 0
+
+    async def note_failure(self, detail: str) -> None:
+        """Count one that did not. Raises `SourceError` when it is the service that has failed."""
         self._unreadable += 1
         self._in_a_row += 1
         if self._unreadable > self._read and self._unreadable + self._read >= ENOUGH_TO_JUDGE:
             many = f"{self._unreadable} of {self._unreadable + self._read} assets"
-            raise SourceError(self._message(many, result.detail))
+            raise SourceError(self._message(many, detail))
         if self._in_a_row > MOST_IN_A_ROW:
-            await self._check_service(result.detail)
+            await self._check_service(detail)
 
     async def _check_service(self, last: str) -> None:
         """The few assets that no run can read are all that is asked for when nothing else changes, one after the other;
@@ -273,11 +277,15 @@ async def results_of(
     counted.
     Closing the generator cancels everything that is under way.
     """
-    results: asyncio.Queue[R | _Mark] = asyncio.Queue(maxsize=waiting or width)
+    results = _Results[R](waiting or width)
     running = asyncio.create_task(_run(_Items(items), work, results, width))
     try:
-        while (result := await results.get()) is not END:
-            yield result
+        while True:
+            while results.waiting:
+                yield results.take()
+            if results.ended:
+                break
+            await results.arrival()
         await running
     finally:
         await _stopped(running)
@@ -297,10 +305,8 @@ async def cancellable(work: Coroutine[Any, Any, T]) -> T:
     return task.result()
 
 
-async def _run(
-    items: _Items[T], work: Callable[[T], Awaitable[R]], results: asyncio.Queue[R | _Mark], width: int
-) -> None:
-    """All the work. The end is marked in the queue unless this is cancelled: nobody reads the queue then."""
+async def _run(items: _Items[T], work: Callable[[T], Awaitable[R]], results: _Results[R], width: int) -> None:
+    """All the work. The results end with it unless this is cancelled: nobody takes any then."""
 
     async def worker() -> None:
         while (item := await items.next()) is not END:
@@ -320,9 +326,55 @@ async def _run(
         await cancellable(workers())
     except BaseExceptionGroup as failures:
         items.failure = failures.exceptions[0]
-    await results.put(END)
+    results.end()
     if items.failure is not None:
         raise items.failure
+
+
+class _Results(Generic[R]):
+    """Results that wait to be taken, at most so many: then those who bring more wait, and go in turn.
+
+    An `asyncio.Queue` for one taker, at a fifth of its calls: there is one result for each asset.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.waiting: deque[R] = deque()
+        self.ended = False
+        self._most = most
+        self._bringers: deque[asyncio.Future[None]] = deque()
+        self._taker: asyncio.Future[None] | None = None
+
+    async def put(self, result: R) -> None:
+        """Add a result as soon as there is room for it."""
+        while len(self.waiting) >= self._most:
+            self._bringers.append(room := asyncio.get_running_loop().create_future())
+            await room
+        self.waiting.append(result)
+        self._tell_taker()
+
+    def end(self) -> None:
+        """No result comes any more."""
+        self.ended = True
+        self._tell_taker()
+
+    def take(self) -> R:
+        """The result that has waited longest."""
+        result = self.waiting.popleft()
+        while self._bringers:
+            room = self._bringers.popleft()
+            if not room.done():
+                room.set_result(None)
+                break
+        return result
+
+    async def arrival(self) -> None:
+        """Return when there is a result, or their end."""
+        self._taker = asyncio.get_running_loop().create_future()
+        await self._taker
+
+    def _tell_taker(self) -> None:
+        if self._taker is not None and not self._taker.done():
+            self._taker.set_result(None)
 
 
 class _Items(Generic[T]):

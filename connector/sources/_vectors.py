@@ -20,7 +20,7 @@ import orjson
 from numpy.typing import NDArray
 
 from vectorferry.connector._model._errors import QuarantineError
-from vectorferry.connector._model._json import parse_json
+from vectorferry.connector._model._json import is_shallow, parse_json
 from vectorferry.connector._model._records import Vector
 from vectorferry.connector._model._vectors import decode_vector, dense_vector
 
@@ -60,9 +60,13 @@ def head_of(keys: tuple[str, ...]) -> re.Pattern[bytes]:
 
 
 class LiftedVectors:
-    """The vectors that were cut out of an answer, by what stands in their place there."""
+    """The vectors that were cut out of an answer, by what stands in their place there.
+
+    `around_is_shallow` says that what is left of the answer has too few objects and lists to be nested too deeply.
+    """
 
     def __init__(self) -> None:
+        self.around_is_shallow = False
         self._vectors: dict[str, Lifted] = {}
         self._block: list[_Numbers] = []
         self._size = 0
@@ -102,7 +106,9 @@ class LiftedVectors:
                     copied = place = end
             if self._block:
                 self._end_block()
-        return b"".join((*parts, body[copied:]))
+        around = b"".join((*parts, body[copied:]))
+        self.around_is_shallow = is_shallow(around)
+        return around
 
     def _keep(self, text: bytes) -> str | None:
         """What to put in the place of a vector; None where this is none."""

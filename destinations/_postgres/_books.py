@@ -8,6 +8,7 @@ from dataclasses import asdict, fields, replace
 from datetime import datetime
 from typing import Any, Final
 
+from psycopg import sql
 from sqlalchemy import (
     Boolean,
     Column,
@@ -22,6 +23,7 @@ from sqlalchemy import (
     Select,
     Table,
     Text,
+    Update,
     and_,
     cast,
     collate,
@@ -49,6 +51,7 @@ from vectorferry.connector.plugin import (
     canonical_json,
     parse_json,
 )
+from vectorferry.destinations._postgres._database import Question, plain_answers
 from vectorferry.destinations._postgres._writing import ID, DesiredRows, FeatureKey, of_assets
 
 # The records that were set aside.
@@ -330,6 +333,10 @@ _MODALITIES: Final = frozenset(modality.value for modality in MODALITIES)
 # How far the changes of each collection have been followed.
 
 
+_VOID: Final = "void"
+"""The layout of a cursor that does not count. No version has features in such a layout, so that none follows it."""
+
+
 def cursor_table(name: str, metadata: MetaData) -> Table:
     """One row per collection that a source lists the changes of."""
     return Table(
@@ -363,26 +370,56 @@ def cursor_in(rows: Sequence[Any]) -> Cursor | None:
     return None
 
 
-def write_cursor(connection: Connection, table: Table, collection: str, cursor: Cursor, layout: str = "") -> None:
-    """Record it. The same again writes nothing."""
-    row = {
+def write_cursor(
+    connection: Connection,
+    table: Table,
+    collection: str,
+    cursor: Cursor,
+    layout: str = "",
+    before: Cursor | None = None,
+) -> None:
+    """Record it under this layout, with one `before` only where that is still there. The same again writes nothing."""
+    row = _cursor_row(cursor, layout)
+    if before is None:
+        new = insert(table).values(collection=collection, **row)
+        differs = or_(*(table.c[name].is_distinct_from(new.excluded[name]) for name in row))
+        recorded: Insert | Update = new.on_conflict_do_update(
+            index_elements=[table.c.collection], set_={**row, "recorded_at": func.now()}, where=differs
+        )
+    else:
+        same = (table.c[name] == value for name, value in _cursor_row(before, layout).items() if name != "layout")
+        is_ours = (table.c.collection == collection, table.c.layout.in_([layout, _VOID]), *same)
+        # An update, which inserts nothing: what another transaction deletes meanwhile stays deleted.
+        recorded = update(table).where(*is_ours).values(**row, recorded_at=func.now())
+    connection.execute(recorded)
+
+
+def _cursor_row(cursor: Cursor, layout: str) -> dict[str, Any]:
+    return {
         "since": cursor.since,
         "mapping": cursor.mapping,
-        "layout": layout,
+        "layout": _VOID if cursor.is_void else layout,
         "modalities": sorted(modality.value for modality in cursor.modalities),
         "incremental_scans": cursor.incremental_scans,
     }
-    new = insert(table).values(collection=collection, **row)
-    differs = or_(*(table.c[name].is_distinct_from(new.excluded[name]) for name in row))
-    connection.execute(
-        new.on_conflict_do_update(
-            index_elements=[table.c.collection], set_={**row, "recorded_at": func.now()}, where=differs
-        )
-    )
+
+
+def void_cursor(connection: Connection, table: Table, collection: str) -> None:
+    """Let it count no more, and leave it to the run that is under way to replace it."""
+    plain_answers(connection, [void_statement(table, collection)])
+
+
+def void_statement(table: Table, collection: str) -> Question:
+    """The statement that does so, to be sent with others."""
+    place = sql.Identifier(str(table.schema), table.name)
+    return _VOIDING.format(place), (_VOID, collection, _VOID)
+
+
+_VOIDING: Final = sql.SQL("UPDATE {} SET layout = %s WHERE collection = %s AND layout <> %s")
 
 
 def forget_cursors(connection: Connection, table: Table, collection: str | None = None) -> None:
-    """Forget that of one collection, or of all (None)."""
+    """Forget that of one collection, or of all (None), so that no run that is under way records one either."""
     forgotten = delete(table)
     connection.execute(forgotten if collection is None else forgotten.where(table.c.collection == collection))
 

@@ -563,11 +563,13 @@ Question: TypeAlias = tuple[sql.Composed, Sequence[object]]
 
 def plain_answers(connection: Connection, questions: Sequence[Question]) -> list[list[tuple[Any, ...]]]:
     """The same for statements that each batch asks: SQLAlchemy takes longer over one than the server does. They are
-    answered in binary, so that no hash has to be spelt."""
+    answered in binary, so that no hash has to be spelt. One that gives no rows has none."""
     driver = driver_of(connection)
+    if not questions:
+        return []
     with together(driver):
         cursors = [driver.cursor().execute(statement, values, binary=True) for statement, values in questions]
-    return [cursor.fetchall() for cursor in cursors]
+    return [cursor.fetchall() if cursor.description else [] for cursor in cursors]
 
 
 class Dialect(PGDialect_psycopg):

@@ -22,7 +22,6 @@ from sqlalchemy import (
     bindparam,
     cast,
     delete,
-    select,
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -302,18 +301,6 @@ _OF_ASSETS: Final = sql.SQL("SELECT {} FROM {} WHERE collection = %s AND asset_i
 def rows_of_assets(table: Table, columns: sql.Composable, collection: str, asset_ids: str) -> Question:
     """Asks for these columns of the rows of some assets, whose ids are the array that `array_literal` makes of them."""
     return _OF_ASSETS.format(columns, sql.Identifier(str(table.schema), table.name)), (collection, asset_ids)
-
-
-def stored_hashes(
-    connection: Connection, table: Table, hash_column: str, collection: str, asset_ids: Sequence[str]
-) -> dict[FeatureKey, bytes]:
-    """The hashes that a table holds of some assets' features."""
-    rows = connection.execute(
-        select(table.c.asset_id, table.c.feature_id, table.c[hash_column]).where(
-            of_assets(table, collection, asset_ids)
-        )
-    ).all()  # a row at a time takes psycopg and SQLAlchemy twice as long
-    return {(asset_id, feature_id): bytes(digest) for asset_id, feature_id, digest in rows}
 
 
 def send(

@@ -84,6 +84,7 @@ from vectorferry.destinations._postgres import (
     read_rejected,
     read_runs,
     recorded_asset_ids,
+    void_cursor,
     write_cursor,
     write_origin,
     write_runs,
@@ -135,7 +136,7 @@ from vectorferry.destinations.pgvector._stored import (
     with_stored_versions,
 )
 from vectorferry.destinations.pgvector._tables import SyncTables
-from vectorferry.destinations.pgvector._verify import find_discrepancies, read_digests
+from vectorferry.destinations.pgvector._verify import find_discrepancies, read_digests, unrecorded_collections
 from vectorferry.destinations.pgvector._writer import remove_assets, tombstone_assets, write_batch
 
 
@@ -328,12 +329,13 @@ class PgvectorDestination(Destination):
             schema.check_owned(connection)
             return delete_rejected(connection, schema.tables.quarantine, collection, asset_ids, reason)
 
-    def read_again(self, collection: str, asset_ids: Sequence[str]) -> int:
+    def read_again(self, collection: str, asset_ids: Sequence[str], *, in_run: bool = False) -> int:
         """Forget the fingerprints of these assets; their rows stay as they are until they have been read."""
         self._books.pop(collection, None)
+        forget = void_cursor if in_run else forget_cursors
         with self._reading() as (connection, schema):
             schema.check_owned(connection)
-            forget_cursors(connection, schema.tables.cursors, collection)
+            forget(connection, schema.tables.cursors, collection)
             return forget_fingerprints(connection, schema.tables.ledger, collection, asset_ids)
 
     def cursor(self, collection: str) -> Cursor | None:
@@ -343,7 +345,7 @@ class PgvectorDestination(Destination):
         with self._asking() as (connection, schema):
             return read_cursor(connection, schema.tables.cursors, collection)
 
-    def record_cursor(self, collection: str, cursor: Cursor | None) -> None:
+    def record_cursor(self, collection: str, cursor: Cursor | None, before: Cursor | None = None) -> None:
         """Keep it in a row per collection; None: forget it."""
         if (books := self._books.get(collection)) is not None and books.cursor == cursor:
             return
@@ -352,7 +354,7 @@ class PgvectorDestination(Destination):
             if cursor is None:
                 forget_cursors(connection, schema.tables.cursors, collection)
             else:
-                write_cursor(connection, schema.tables.cursors, collection, cursor)
+                write_cursor(connection, schema.tables.cursors, collection, cursor, before=before)
 
     def origin(self, collection: str) -> Origin | None:
         """Who a collection was read as when it was last complete."""
@@ -492,6 +494,12 @@ class PgvectorDestination(Destination):
         """Looked up in every table."""
         with self._slices(collection) as reader:
             return reader.assets(slices)
+
+    def unrecorded_collections(self) -> dict[str, list[str]]:
+        """Looked up in the keys of the tables, past the rows of each collection."""
+        schema = self._prepared()
+        with self._server.translated():
+            return unrecorded_collections(schema)
 
     def distrust(self, collection: str, discrepancies: Iterable[Discrepancy]) -> None:
         """Read these assets again, and write their different rows. Remembered by this object only."""

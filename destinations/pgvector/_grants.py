@@ -12,6 +12,7 @@ from sqlalchemy import TextClause, text
 
 from vectorferry.connector.plugin import ConfigurationError
 from vectorferry.destinations._postgres import Driver, fixed, joined, statement
+from vectorferry.destinations.pgvector._schema import CHOSEN_INDEX
 
 # An earlier version's took a vector, a number and a filter. Whoever makes a function of the same name and with other
 # arguments makes it for something else.
@@ -35,7 +36,7 @@ def signatures(schema: str, names: Sequence[str], arguments: str) -> TextClause:
 
 # A view's rule depends on the view itself, internally; other views' rules, policies and functions as anything does.
 # What belongs to a relation, such as an index or a column that is computed from others, goes with it; what belongs to a
-# column, with that.
+# column, with that. An index that the mapping had us make is nobody else's: it goes before its column does.
 _RELATION: Final = """
 SELECT DISTINCT coalesce('view ' || w.ev_class::regclass::text, pg_describe_object(d.classid, d.objid, d.objsubid))
 FROM pg_depend d LEFT JOIN pg_rewrite w ON d.classid = 'pg_rewrite'::regclass AND w.oid = d.objid
@@ -47,7 +48,9 @@ AND (w.ev_class IS NULL OR w.ev_class <> ALL(
 AND (%(column)s::text IS NULL OR d.refobjsubid = (SELECT attnum FROM pg_attribute
     WHERE attrelid = to_regclass(%(name)s) AND attname = %(column)s AND NOT attisdropped))
 AND (d.deptype = 'n' OR %(indexes)s AND d.deptype = 'a'
-    AND d.classid IN ('pg_class'::regclass, 'pg_constraint'::regclass)) ORDER BY 1
+    AND d.classid IN ('pg_class'::regclass, 'pg_constraint'::regclass))
+AND NOT (d.classid = 'pg_class'::regclass AND EXISTS (
+    SELECT FROM pg_class i WHERE i.oid = d.objid AND i.relkind = 'i' AND starts_with(i.relname, %(chosen)s))) ORDER BY 1
 """
 
 # Functions, columns and types that are made of a relation's rows cannot be without it. When one of its columns gets
@@ -82,7 +85,8 @@ def dependants_of_column(driver: Driver, name: str, column: str, own_views: Sequ
 def _dependants(
     driver: Driver, name: str, column: str | None, own_views: Sequence[str], *, with_indexes: bool
 ) -> list[str]:
-    values = {"name": name, "column": column, "ours": list(own_views), "indexes": with_indexes}
+    asked = {"name": name, "column": column, "ours": list(own_views)}
+    values = {**asked, "indexes": with_indexes, "chosen": CHOSEN_INDEX}
     return [str(row[0]) for row in driver.execute(_RELATION, values)]
 
 

@@ -190,7 +190,10 @@ def preparation(relations: Relations, schema: SyncSchema) -> Preparation:
         (stored_words,) = answers(connection, stored_comments(schema.name, tables))
         comments = comment_steps(schema.name, described, stored_words)
         _table_changes(connection, schema, _stored_columns(relations, schema), {})
-        steps = [*created, *comments, *_records(schema, {})]
+        # Where somebody has dropped the ledger only, nothing is known of what the cursors have passed over.
+        cursors = schema.tables.cursors
+        unfollowed = [delete(cursors)] if cursors.name in relations.columns else []
+        steps: list[Step] = [*created, *unfollowed, *comments, *_records(schema, {})]
         return Preparation(steps, foreign=relations.why_foreign(schema.written_tables()), is_first=True)
     recorded, entries = books
     _check_tables(schema, recorded)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final, TypeAlias
 
-from sqlalchemy import Connection, Table, func, select
+from psycopg import sql
+from sqlalchemy import ColumnElement, Connection, Table, exists, func, select
 from sqlalchemy.exc import DataError
 
 from vectorferry.connector.plugin import (
@@ -20,8 +22,8 @@ from vectorferry.connector.plugin import (
     StoredDigest,
     is_row_of,
 )
-from vectorferry.destinations._postgres import Row
-from vectorferry.destinations.pgvector._catalogue import VectorEntry
+from vectorferry.destinations._postgres import Row, recorded_collections, statement
+from vectorferry.destinations.pgvector._catalogue import Catalogue, VectorEntry
 from vectorferry.destinations.pgvector._rows import (
     Contents,
     feature_vectors,
@@ -31,8 +33,8 @@ from vectorferry.destinations.pgvector._rows import (
 )
 from vectorferry.destinations.pgvector._schema import SyncSchema
 from vectorferry.destinations.pgvector._slices import SliceReader
-from vectorferry.destinations.pgvector._stored import Feed, Reader, snapshot
-from vectorferry.destinations.pgvector._tables import DELETED_AT
+from vectorferry.destinations.pgvector._stored import Feed, Reader, snapshot, stored_collections
+from vectorferry.destinations.pgvector._tables import DELETED_AT, visible
 
 RecordKey: TypeAlias = tuple[Modality | None, str, str | None]
 """Modality, feature id, and vector name (None: the feature's row)."""
@@ -236,3 +238,56 @@ def _recorded_keys(contents: Contents) -> Iterator[tuple[RecordKey, int | None]]
 def _discrepancy(kind: Difference, asset_id: str, key: RecordKey) -> Discrepancy:
     modality, feature_id, vector_name = key
     return Discrepancy(kind, asset_id, feature_id, modality, vector_name)
+
+
+# What somebody has put into a collection that no book names.
+
+
+_UNRECORDED_AT_ONCE: Final = 100
+
+
+def unrecorded_collections(schema: SyncSchema) -> dict[str, list[str]]:
+    """Those that assets or features are shown of and that neither ledger nor quarantine names, each with the statements
+    that delete what is shown."""
+    shown = [schema.tables.assets, *schema.features.values()]
+    with snapshot(schema) as (connection, _):
+        recorded = {*stored_collections(connection, schema)}
+        others = (name for name in recorded_collections(connection, shown) if name not in recorded)
+        visible_ones = (name for name in others if any(_has_rows(connection, each, name, visible) for each in shown))
+        names = [*islice(visible_ones, _UNRECORDED_AT_ONCE)]
+        catalogue = schema.stored_catalogue(connection) if names else schema.catalogue
+        return {name: [*_removal(connection, schema, catalogue, name)] for name in names}
+
+
+def _removal(connection: Connection, schema: SyncSchema, catalogue: Catalogue, collection: str) -> Iterator[str]:
+    """Vectors first: only their features say which of them are hidden."""
+    this = sql.Literal(collection)
+    for modality, features in schema.features.items():
+        table = sql.Identifier(schema.name, features.name)
+        vectors = [schema.vector_table(entry) for entry in catalogue.live(modality)]
+        for name in (each.name for each in vectors if _has_rows(connection, each, collection)):
+            is_mixed = _has_rows(connection, features, collection, _is_hidden)
+            which = _OF_SHOWN.format(table) if is_mixed else sql.SQL("")
+            yield statement("DELETE FROM {} v WHERE collection = {}{};", sql.Identifier(schema.name, name), this, which)
+        if _has_rows(connection, features, collection, visible):
+            yield statement("DELETE FROM {} WHERE collection = {} AND deleted_at IS NULL;", table, this)
+    if _has_rows(connection, schema.tables.assets, collection, visible):
+        table = sql.Identifier(schema.name, schema.tables.assets.name)
+        yield statement("DELETE FROM {} WHERE collection = {} AND deleted_at IS NULL;", table, this)
+
+
+_OF_SHOWN: Final = sql.SQL(
+    " AND NOT EXISTS (SELECT FROM {} f WHERE f.deleted_at IS NOT NULL AND f.collection = v.collection "
+    "AND f.asset_id = v.asset_id AND f.feature_id = v.feature_id)"
+)
+
+
+def _is_hidden(table: Table) -> ColumnElement[bool]:
+    return ~visible(table)
+
+
+def _has_rows(
+    connection: Connection, table: Table, collection: str, which: Callable[[Table], ColumnElement[bool]] | None = None
+) -> bool:
+    these = [table.c.collection == collection, *([which(table)] if which else [])]
+    return bool(connection.execute(select(exists().where(*these))).scalar())

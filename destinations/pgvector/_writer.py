@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from psycopg import sql
 from psycopg.abc import Buffer
-from sqlalchemy import Connection, Table, delete, func, select, update
+from sqlalchemy import Connection, Table
 
 from vectorferry.connector.plugin import (
     MODALITIES,
@@ -31,23 +31,21 @@ from vectorferry.destinations._postgres import (
     DesiredRows,
     Encoder,
     FeatureKey,
+    Question,
     Row,
     TableDiff,
     array_literal,
-    delete_assets,
     delete_keys,
     diff_table,
-    forget_cursors,
     forget_unread,
     known_in,
     ledger_hashes,
     ledger_rows,
-    of_assets,
     plain_answers,
     replace_rejected,
     rows_of_assets,
     send,
-    stored_hashes,
+    void_statement,
 )
 from vectorferry.destinations.pgvector._catalogue import VectorEntry
 from vectorferry.destinations.pgvector._rows import (
@@ -59,7 +57,7 @@ from vectorferry.destinations.pgvector._rows import (
 )
 from vectorferry.destinations.pgvector._schema import SyncSchema
 from vectorferry.destinations.pgvector._storage import SPARSE_DIMENSION, VectorStorage
-from vectorferry.destinations.pgvector._tables import KEY_COLUMNS, VECTOR_COLUMNS, visible
+from vectorferry.destinations.pgvector._tables import KEY_COLUMNS, VECTOR_COLUMNS
 
 # Vectors as pgvector receives them (vector_recv, halfvec_recv and sparsevec_recv in its sources), many at a time.
 
@@ -168,13 +166,90 @@ def _stored(connection: Connection, schema: SyncSchema, batch: Batch) -> Mapping
 
 def remove_assets(connection: Connection, schema: SyncSchema, collection: str, asset_ids: Sequence[str]) -> Applied:
     """Remove assets with everything that belongs to them, visiting the tables in the order of `write_batch`."""
-    applied = Applied(assets=remove_rows(connection, schema.tables.assets, collection, asset_ids))
+    ids = array_literal(asset_ids)
+    values = _values_of_generations(connection, schema, collection, ids)
+    counted: dict[Table, sql.SQL] = {schema.tables.assets: _IS_SHOWN}
     for modality in sorted(MODALITIES):
-        applied.features[modality] = remove_rows(connection, schema.features[modality], collection, asset_ids)
+        counted[schema.features[modality]] = _IS_SHOWN
+        for generations in schema.catalogue.named(modality).values():
+            counted |= {schema.vector_table(entry): _IS_ANY for entry in generations}
+    deleted = _count_gone(
+        connection,
+        schema,
+        collection,
+        ids,
+        {table: _DELETION.format(_place(table), each) for table, each in counted.items()},
+    )
+    applied = Applied(assets=Counts(deleted=deleted[schema.tables.assets]))
+    for modality in sorted(MODALITIES):
+        applied.features[modality] = Counts(deleted=deleted[schema.features[modality]])
         for name, generations in schema.catalogue.named(modality).items():
-            applied.vectors[modality, name] = _remove_vectors(connection, schema, collection, asset_ids, generations)
-    _strike_out(connection, schema, collection, asset_ids)
+            rows = sum(deleted[schema.vector_table(entry)] for entry in generations)
+            applied.vectors[modality, name] = Counts(deleted=values.get((modality, name), rows))
     return applied
+
+
+def tombstone_assets(connection: Connection, schema: SyncSchema, collection: str, asset_ids: Sequence[str]) -> Applied:
+    """Hide assets and their features, and forget that they were synced, in the order of `write_batch`."""
+    assets, features = schema.tables.assets, {modality: schema.features[modality] for modality in sorted(MODALITIES)}
+    hiding = {table: _HIDING.format(_place(table)) for table in (assets, *features.values())}
+    hidden = _count_gone(connection, schema, collection, array_literal(asset_ids), hiding)
+    applied = Applied(assets=Counts(deleted=hidden[assets]))
+    applied.features |= {modality: Counts(deleted=hidden[table]) for modality, table in features.items()}
+    return applied
+
+
+_IS_SHOWN: Final = sql.SQL("deleted_at IS NULL")
+_IS_ANY: Final = sql.SQL("true")
+_DELETION: Final = sql.SQL(
+    "DELETE FROM {} WHERE collection = %s AND asset_id = ANY(CAST(%s AS text[])) RETURNING {} AS is_counted"
+)
+_HIDING: Final = sql.SQL(
+    "UPDATE {} SET deleted_at = now() WHERE collection = %s AND asset_id = ANY(CAST(%s AS text[])) "
+    "AND deleted_at IS NULL RETURNING true AS is_counted"
+)
+_COUNT: Final = sql.SQL("WITH gone AS ({}) SELECT count(*) FROM gone WHERE is_counted")
+
+
+def _count_gone(
+    connection: Connection, schema: SyncSchema, collection: str, ids: str, changes: Mapping[Table, sql.Composable]
+) -> dict[Table, int]:
+    """Carry out what takes assets out of these tables, and out of the books, in one message; how many rows of each
+    people do not see any more."""
+    books = {
+        table: _DELETION.format(_place(table), _IS_ANY) for table in (schema.tables.ledger, schema.tables.quarantine)
+    }
+    every = {**changes, **books}
+    questions: list[Question] = [(_COUNT.format(change), (collection, ids)) for change in every.values()]
+    answers = plain_answers(connection, [*questions, void_statement(schema.tables.cursors, collection)])
+    return {table: count for table, ((count,),) in zip(every, answers[:-1], strict=True)}
+
+
+def _place(table: Table) -> sql.Identifier:
+    return sql.Identifier(str(table.schema), table.name)
+
+
+def _values_of_generations(
+    connection: Connection, schema: SyncSchema, collection: str, ids: str
+) -> dict[tuple[Modality, str], int]:
+    """By named vector that has several generations: how many values some assets have in them."""
+    several = {
+        (modality, name): generations
+        for modality in MODALITIES
+        for name, generations in schema.catalogue.named(modality).items()
+        if len(generations) > 1
+    }
+    entries = [entry for generations in several.values() for entry in generations]
+    questions = [rows_of_assets(schema.vector_table(entry), _HASHED_VECTORS, collection, ids) for entry in entries]
+    stored = dict(zip((entry.table for entry in entries), plain_answers(connection, questions), strict=True))
+    return {
+        name: len(values_of(generations, [_hashes(stored[entry.table]) for entry in generations]))
+        for name, generations in several.items()
+    }
+
+
+def _hashes(rows: Sequence[Row]) -> dict[FeatureKey, bytes]:
+    return {(asset_id, feature_id): digest for asset_id, feature_id, digest in rows}
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,30 +295,8 @@ class _Writer:
         forget_unread(self.connection, ledger, batch)
 
     def _trusted(self, entry: VectorEntry) -> StoredHashes:
-        hashes = {(asset_id, feature_id): digest for asset_id, feature_id, digest in self.stored[entry.table]}
+        hashes = _hashes(self.stored[entry.table])
         return self.distrusted.blanked(self.collection, entry.modality, entry.vector_name, hashes)
-
-
-def _remove_vectors(
-    connection: Connection,
-    schema: SyncSchema,
-    collection: str,
-    asset_ids: Sequence[str],
-    generations: Sequence[VectorEntry],
-) -> Counts:
-    tables = [schema.vector_table(entry) for entry in generations]
-    stored: list[StoredHashes] = []
-    if len(generations) > 1:
-        stored = [stored_hashes(connection, table, "vector_hash", collection, asset_ids) for table in tables]
-    deleted = [delete_assets(connection, table, collection, asset_ids) for table in tables]
-    return Counts(deleted=len(values_of(generations, stored)) if stored else sum(deleted))
-
-
-def _strike_out(connection: Connection, schema: SyncSchema, collection: str, asset_ids: Sequence[str]) -> None:
-    """Of the books: these assets are not synced."""
-    for books in (schema.tables.ledger, schema.tables.quarantine):
-        delete_assets(connection, books, collection, asset_ids)
-    forget_cursors(connection, schema.tables.cursors, collection)
 
 
 def _contents_in(recorded: str | None) -> Contents:
@@ -343,25 +396,3 @@ def count_changes(diff: TableDiff[Row], desired: Collection[FeatureKey], hidden:
     counts.updated -= shown
     counts.deleted -= len(hidden) - shown
     return counts
-
-
-def tombstone_assets(connection: Connection, schema: SyncSchema, collection: str, asset_ids: Sequence[str]) -> Applied:
-    """Hide assets and their features, and forget that they were synced, in the order of `write_batch`."""
-    applied = Applied(assets=_hide(connection, schema.tables.assets, collection, asset_ids))
-    for modality in sorted(MODALITIES):
-        applied.features[modality] = _hide(connection, schema.features[modality], collection, asset_ids)
-    _strike_out(connection, schema, collection, asset_ids)
-    return applied
-
-
-def remove_rows(connection: Connection, table: Table, collection: str, asset_ids: Sequence[str]) -> Counts:
-    """Delete every row of some assets, and count those that were not hidden."""
-    gone = delete(table).where(of_assets(table, collection, asset_ids)).returning(visible(table).label("shown")).cte()
-    counted = select(func.count()).select_from(gone).where(gone.c.shown)
-    return Counts(deleted=connection.execute(counted).scalar_one())
-
-
-def _hide(connection: Connection, table: Table, collection: str, asset_ids: Sequence[str]) -> Counts:
-    shown = (of_assets(table, collection, asset_ids), visible(table))
-    hidden = connection.execute(update(table).where(*shown).values(deleted_at=func.now()))
-    return Counts(deleted=hidden.rowcount)

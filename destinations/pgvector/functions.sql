@@ -128,7 +128,8 @@ END $body$;
 -- part: where
 -- A filter over the columns of a relation as a condition. The vectors are what is searched, not filtered by.
 CREATE OR REPLACE FUNCTION @schema@._sync_where(relation regclass, filter jsonb)
-RETURNS text LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $body$
+RETURNS text LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+SET quote_all_identifiers = off AS $body$ -- names of types are compared
 DECLARE
     columns jsonb;
     clauses text[] := ARRAY['true'];

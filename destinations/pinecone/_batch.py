@@ -13,6 +13,7 @@ from typing import Final, Self
 from sqlalchemy import NestedTransaction
 
 from vectorferry.connector.plugin import (
+    Applied,
     Batch,
     CancellableCall,
     DestinationError,
@@ -31,7 +32,7 @@ from vectorferry.destinations.pinecone._last_good import EarlierParts
 from vectorferry.destinations.pinecone._layout import DesiredRecord, Layout
 from vectorferry.destinations.pinecone._manifest import Manifest
 from vectorferry.destinations.pinecone._manifest_tables import ManifestRows, Place, RecordedAssets
-from vectorferry.destinations.pinecone._write_plan import WritePlan, plan_stale, plan_writes
+from vectorferry.destinations.pinecone._write_plan import WritePlan, count_written, plan_stale, plan_writes
 from vectorferry.destinations.pinecone._writer import IndexWriter, WriteResult
 
 _GLANCE_SECONDS: Final = 0.1
@@ -39,14 +40,18 @@ JOBS_AT_ONCE: Final = 4
 """Each holds some encoded records, those that wait hold none yet. (With 32 of these threads, and 64 that send, a sync
 of 40,000 × 1024-d took 365 MB instead of 172: malloc keeps something back for each thread.)"""
 
-_GROUP_BYTES: Final = 2_000_000
-"""Of vectors; some 500 features of 1024 dimensions. A group is written while the next one is laid out: otherwise the
-store would wait for us after each batch, and we for the store (measured: 20,000 × 1024-d in a tenth less time)."""
+_FIRST_GROUP_BYTES: Final = 500_000
+"""Of vectors; some 120 features of 1024 dimensions: the store gets its first request soon. A group is written while the
+next one, of twice the size, is laid out, which takes about as long. (With groups that all have 2 MB, entering them in
+the journal held up 20,000 × 1024-d for half of their time: each waits for Postgres while all threads want to run.)"""
+
+_LARGEST_GROUP_BYTES: Final = 8_000_000
+"""So that a group of several indexes is no more than some requests of each."""
 
 
 class BatchWrite:
-    """Brings the store to what a batch wants. `desired` and `recorded` say afterwards what was written, and what was
-    there; `rows` what was entered in the manifest.
+    """Brings the store to what a batch wants. `desired` says afterwards what was written, `applied` what that has
+    changed, `rows` what was entered in the manifest.
 
     Before anything is touched it is in the manifest's journal, and in `touched`; to confirm what was entered is left to
     the caller.
@@ -71,8 +76,9 @@ class BatchWrite:
         self._updated: Counter[str] = Counter()
         self._touched = touched
         self.rows = ManifestRows({}, {})
-        self.recorded = self._read_recorded()
-        self._uncertain = {place.key for place in self.recorded.unconfirmed}
+        self.applied = Applied()
+        self._recorded = self._read_recorded()
+        self._uncertain = {place.key for place in self._recorded.unconfirmed}
         self.desired = DesiredBatch(self._fitting(batch), layout, mapping)
 
     def carry_out(self, threads: Executor) -> Mapping[str, int]:
@@ -82,15 +88,15 @@ class BatchWrite:
             for group in self._groups():
                 self._write(group, dispatch)
             lsns = self._acknowledged(dispatch)
-            self._begin(plan_stale(self.desired, self.recorded), dispatch.delete)
+            self._begin(plan_stale(self.desired, self._recorded), dispatch.delete)
             lsns.append(dispatch.results().lsns)
         return {index: max(each.get(index, 0) for each in lsns) for index in set().union(*lsns)}
 
     def _acknowledged(self, dispatch: Dispatch) -> list[Mapping[str, int]]:
         """What the writes were answered with, once all have been.
 
-        Nearly always all of it is taken. So the manifest's rows are entered while the last requests are under way: the
-        store would wait for that before the next batch.
+        Nearly always all of it is taken. So the manifest's rows are entered, and changes are counted, while the last
+        requests are under way: the store would wait for that before the next batch.
         """
         entry = self._enter()
         written = dispatch.results()
@@ -102,9 +108,11 @@ class BatchWrite:
         return [written.lsns, around]
 
     def _enter(self) -> NestedTransaction:
-        self.desired.keep(self.recorded)
+        self.desired.keep(self._recorded)
         self.rows = self.desired.rows(self._uncertain)
-        return self._manifest.enter(self._batch, self.rows, self._layout.digest(self._mapping))
+        entry = self._manifest.enter(self._batch, self.rows, self._layout.digest(self._mapping))
+        self.applied = count_written(self.desired, self._recorded, self._catalogue.vector_of)
+        return entry
 
     def _fitting(self, batch: Batch) -> Batch:
         if unread := unread_assets(batch):
@@ -116,28 +124,28 @@ class BatchWrite:
     def _take_back(self, asset_ids: Iterable[str]) -> None:
         """Join to these assets what the store has of what was set aside."""
         assets = [asset for asset_id in asset_ids if (asset := self.desired.assets[asset_id]).rejected]
-        complete, columns = self._earlier.joined(assets, self.recorded)
+        complete, columns = self._earlier.joined(assets, self._recorded)
         self.desired.assets |= {asset.asset_id: asset for asset in complete}
         for key, values in columns.items():
             self.desired.columns.setdefault(key, {}).update(values)
 
     def _groups(self) -> Iterator[list[DesiredFeature]]:
         group: list[DesiredFeature] = []
-        size = 0
+        size, most = 0, _FIRST_GROUP_BYTES
         for asset_id in self.desired.assets:
             features = self.desired.add(asset_id)
             group += features
             size += sum(record.vector_bytes for feature in features for record in feature.records.values())
-            if size >= _GROUP_BYTES:
+            if size >= most:
                 yield group
-                group, size = [], 0
+                group, size, most = [], 0, min(2 * most, _LARGEST_GROUP_BYTES)
         yield group
 
     def _write(self, group: Sequence[DesiredFeature], dispatch: Dispatch) -> None:
         specs = {record.index: record.spec for feature in group for record in feature.records.values()}
         if self._catalogue.ensure(specs.values()):
-            self.recorded = self._read_recorded()
-        plan = plan_writes(group, self.recorded, self._updated)
+            self._recorded = self._read_recorded()
+        plan = plan_writes(group, self._recorded, self._updated)
         self._updated.update({index: len(features) for index, features in plan.updates.items()})
         self._begin(plan, dispatch.write)
 

@@ -25,7 +25,7 @@ from vectorferry.destinations.pinecone._manifest_tables import ManifestRows, Pla
 from vectorferry.destinations.pinecone._metadata import Metadata, keys_hash, metadata_hash, record_metadata
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)  # a frozen one takes four times as long to make, and there are very many
 class DesiredFeature:
     """One feature, its metadata, and its records by index. Id and metadata are the same in each. `recorded` is what
     the manifest holds once all of it is written."""

@@ -63,8 +63,14 @@ from vectorferry.destinations.pinecone._plan import plan_sync
 from vectorferry.destinations.pinecone._project import Project, ProjectSettings
 from vectorferry.destinations.pinecone._reader import visibility_of, wait_until_visible
 from vectorferry.destinations.pinecone._search import Searcher, index_for
-from vectorferry.destinations.pinecone._verify import digest_sums, find_discrepancies, places_of, read_digests
-from vectorferry.destinations.pinecone._write_plan import count_removed, count_written, plan_removal
+from vectorferry.destinations.pinecone._verify import (
+    digest_sums,
+    find_discrepancies,
+    places_of,
+    read_digests,
+    unrecorded_collections,
+)
+from vectorferry.destinations.pinecone._write_plan import count_removed, plan_removal
 
 SECONDS_TO_BE_LISTED: Final = 10.0
 """Namespaces come with their first record. Nothing is said of how soon lists show one; this is plenty."""
@@ -190,18 +196,18 @@ class PineconeDestination(Destination):
         self._check_synced()
         return self._manifest.forget_rejected(collection, asset_ids, reason)
 
-    def read_again(self, collection: str, asset_ids: Sequence[str]) -> int:
+    def read_again(self, collection: str, asset_ids: Sequence[str], *, in_run: bool = False) -> int:
         """Forget the fingerprints of these assets; their records stay as they are until they have been read."""
         self._check_synced()
-        return self._manifest.read_again(collection, asset_ids)
+        return self._manifest.read_again(collection, asset_ids, in_run=in_run)
 
     def cursor(self, collection: str) -> Cursor | None:
         """How far the changes of a collection have been followed."""
         return self._manifest.cursor(collection, self._digest)
 
-    def record_cursor(self, collection: str, cursor: Cursor | None) -> None:
+    def record_cursor(self, collection: str, cursor: Cursor | None, before: Cursor | None = None) -> None:
         """Keep it in the manifest; None: forget it."""
-        self._manifest.record_cursor(collection, cursor, self._digest)
+        self._manifest.record_cursor(collection, cursor, self._digest, before)
 
     def origin(self, collection: str) -> Origin | None:
         """Who a collection was read as when it was last complete."""
@@ -253,6 +259,10 @@ class PineconeDestination(Destination):
     def discrepancies(self, collection: str, sample: int | None = None) -> Iterator[Discrepancy]:
         """Records that are not as the manifest says. All ids are listed; records are fetched for the sample only."""
         return find_discrepancies(self._manifest, self._prepared.catalogue, self._layout, collection, sample)
+
+    def unrecorded_collections(self) -> dict[str, list[str]]:
+        """Of each namespace that no collection of the manifest has, the first records are read."""
+        return unrecorded_collections(self._manifest, self._prepared.catalogue, self._layout)
 
     def digests(self, collection: str, asset_ids: Sequence[str] | None = None) -> Iterator[StoredDigest]:
         """The manifest's hashes; nothing is asked of Pinecone."""
@@ -354,7 +364,7 @@ class PineconeDestination(Destination):
         self._touched |= {(index, namespace) for index in lsns}
         self._manifest.confirm(batch, write.rows, write.desired.rejected, lsns, namespace)
         self._distrusted.forget(batch.collection, (asset.asset_id for asset in batch.assets))
-        return count_written(write.desired, write.recorded, opened.catalogue.vector_of)
+        return write.applied
 
     @contextmanager
     def _touching(self, collection: str, fences: Sequence[Fence] = ()) -> Iterator[dict[Place, Modality]]:

@@ -34,7 +34,7 @@ _MAX_DIMENSION: Final = 20_000
 _MAX_SPARSE_ELEMENTS: Final = 2_048
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)  # as `DesiredFeature`
 class DesiredRecord:
     """One record of one index: a dense vector, a sparse one, or both. `digest` changes when either does."""
 

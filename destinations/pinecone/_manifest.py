@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Connection, NestedTransaction, delete, func, inspect, select, update
+from sqlalchemy import Connection, NestedTransaction, delete, func, inspect, select, true, update
 from sqlalchemy.dialects.postgresql import insert
 
 from vectorferry.connector.plugin import (
@@ -83,6 +83,7 @@ from vectorferry.destinations._postgres import (
     run,
     steps_to_create,
     stored_definitions,
+    void_cursor,
     why_refused,
     write_cursor,
     write_origin,
@@ -299,7 +300,7 @@ class Manifest:
             with self._transaction() as connection:
                 wait_for_lock(connection, self._tables, f"collection {collection}")
                 journal(connection, self._tables.unconfirmed, collection, places)
-                forget_cursors(connection, self._tables.cursors, collection)
+                void_cursor(connection, self._tables.cursors, collection)
 
     def enter(self, batch: Batch, rows: ManifestRows, layout: str) -> NestedTransaction:
         """Enter in the transaction of `alone` what `confirm` is going to make known, while the store is still at it.
@@ -349,7 +350,7 @@ class Manifest:
         with self._locked_transaction() as connection:
             for table in (tables.features, tables.ledger, tables.quarantine, tables.unconfirmed):
                 delete_assets(connection, table, collection, asset_ids)
-            forget_cursors(connection, tables.cursors, collection)
+            void_cursor(connection, tables.cursors, collection)
             advance(connection, tables.namespaces, collection, namespace, written)
 
     def adopt(self, collection: str, index: str, features: Mapping[FeatureKey, RecordedFeature]) -> None:
@@ -409,11 +410,12 @@ class Manifest:
             self._check_owned(connection)
             return delete_rejected(connection, self._tables.quarantine, collection, asset_ids, reason)
 
-    def read_again(self, collection: str, asset_ids: Sequence[str]) -> int:
+    def read_again(self, collection: str, asset_ids: Sequence[str], *, in_run: bool = False) -> int:
         """Forget the fingerprints of these assets, so that the next sync reads them; how many there were."""
+        forget = void_cursor if in_run else forget_cursors
         with self._transaction() as connection:
             self._check_owned(connection)
-            forget_cursors(connection, self._tables.cursors, collection)
+            forget(connection, self._tables.cursors, collection)
             return forget_fingerprints(connection, self._tables.ledger, collection, asset_ids)
 
     def cursor(self, collection: str, layout: str) -> Cursor | None:
@@ -421,16 +423,18 @@ class Manifest:
         with self._transaction() as connection:
             return read_cursor(connection, self._tables.cursors, collection, layout)
 
-    def record_cursor(self, collection: str, cursor: Cursor | None, layout: str) -> None:
-        """Keep it, unless others have meanwhile overwritten what this run wrote (`doubt`); None: forget it."""
+    def record_cursor(self, collection: str, cursor: Cursor | None, layout: str, before: Cursor | None = None) -> None:
+        """Keep it, unless others have meanwhile overwritten what this run wrote (`doubt`), with one `before` only where
+        that is still there; None: forget it."""
         tables = self._tables
         with self._writing(collection) as connection:
             if cursor is not None:
                 wait_for_lock(connection, tables, f"collection {collection}")  # nobody begins to doubt now
+            # A void one is for no modality: what is in doubt by then, the run that enters it is about to settle.
             if cursor is None or has_doubts(connection, tables, collection, cursor.modalities):
                 forget_cursors(connection, tables.cursors, collection)
             else:
-                write_cursor(connection, tables.cursors, collection, cursor, layout)
+                write_cursor(connection, tables.cursors, collection, cursor, layout, before)
 
     def origin(self, collection: str) -> Origin | None:
         """Who a collection was read as when it was last complete."""
@@ -601,9 +605,22 @@ class Manifest:
         others what somebody has taken away."""
         tables, steps = self._tables, list[Step]()
         steps += steps_to_create(relations, self._schema, tables.metadata)
-        if unread := [each.concerns(tables.ledger) for each in damaged if each.concerns_rows(tables.features)]:
-            steps += [update(tables.ledger).where(*unread).values(fingerprint=""), delete(tables.cursors)]
+        unread = [each.concerns(tables.ledger) for each in damaged if each.concerns_rows(tables.features)]
+        lost = self._lost_books(relations)
+        if tables.features.name in lost:
+            unread = [true()]
+        if unread:
+            steps.append(update(tables.ledger).where(*unread).values(fingerprint=""))
+        if unread or lost:
+            steps.append(delete(tables.cursors))
         return [*steps, *(step for each in damaged for step in each.steps())]
+
+    def _lost_books(self, relations: Relations | None) -> list[str]:
+        """Those tables that say what is synced and that somebody has dropped, while others stayed."""
+        if relations is None or self._tables.cursors.name not in relations.columns:
+            return []
+        books = (self._tables.ledger.name, self._tables.features.name)
+        return [name for name in books if name not in relations.columns]
 
     def _check_owned(self, connection: Connection) -> None:
         check_owned(connection, self._schema, (table.name for table in self._tables.metadata.tables.values()))

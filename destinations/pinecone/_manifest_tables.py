@@ -51,7 +51,7 @@ class Place(NamedTuple):
         return self[:2]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # a frozen one takes four times as long to make, and there are very many
 class RecordedFeature:
     """What is recorded of one feature.
 

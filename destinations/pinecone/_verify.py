@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from heapq import merge
 from typing import Final
@@ -42,6 +43,35 @@ def find_discrepancies(
         yield from check.missing_or_extra()
         if asset_ids is None or asset_ids:
             yield from check.different(asset_ids)
+
+
+def unrecorded_collections(manifest: Manifest, catalogue: Catalogue, layout: Layout) -> dict[str, list[str]]:
+    """Those that are in no table of the manifest, and that a namespace has records of which say that they are theirs,
+    each with what deletes them. What nobody has written as Vectorferry does is somebody else's."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for row in manifest.indexes().values():
+        reader = catalogue.reader(row.name)
+        namespaces = reader.namespaces()
+        # After these: a sync enters its records into the journal before it makes a namespace.
+        recorded = {layout.namespace_of(collection) for collection in manifest.collections()}
+        for namespace in sorted({*namespaces} - recorded):
+            for collection in _first_owners(reader, namespace):
+                if layout.namespace_of(collection) == namespace and len(found.keys() | {collection}) <= _AT_ONCE:
+                    found[collection].append(
+                        f"delete the namespace {namespace} of the index {row.name} in Pinecone, or what is yours in it"
+                    )
+    return dict(found)
+
+
+_AT_ONCE: Final = 100
+
+
+def _first_owners(reader: IndexReader, namespace: str) -> set[str]:
+    """The collections that the first records of a namespace say they are of."""
+    ids = next(iter(reader.pages(namespace)), [])
+    records = reader.fetch(namespace, ids[:_FETCHED_AT_ONCE]) if ids else {}
+    owned = (each.metadata for name, each in records.items() if owner_of(name, each.metadata) is not None)
+    return {collection for metadata in owned if isinstance(collection := metadata.get("collection"), str)}
 
 
 def read_digests(

@@ -52,9 +52,9 @@ class IndexWriter:
     """Upserts, updates and deletes in one index. Safe from any thread; the pool may be shared with other writers.
 
     Every method returns when each of its requests has been answered; it reads what it is given only as it is sent, and
-    holds no more than `limits.concurrency` requests and one. All of it can be repeated without harm. Raises
-    `RetryableError` when the attempts are used up, `CredentialsError` for a refused key and `DestinationError` for what
-    is wrong with the index or the project; then some of it may have been written.
+    holds no more than `limits.concurrency` requests and one, or its share of them while others write. All of it can be
+    repeated without harm. Raises `RetryableError` when the attempts are used up, `CredentialsError` for a refused key
+    and `DestinationError` for what is wrong with the index or the project; then some of it may have been written.
     """
 
     def __init__(
@@ -75,6 +75,8 @@ class IndexWriter:
         self._size = RequestSize(self._limits.request_bytes)
         self._lock = Lock()
         self._throttles: dict[str, Throttle] = {}
+        self._writes = 0
+        """That are under way."""
         self._promising = False
 
     def upsert(self, namespace: str, records: Iterable[EncodedRecord]) -> WriteResult:
@@ -134,10 +136,22 @@ class IndexWriter:
         outcome = Outcome(write.action, promising=self._promising)
         deletes = None if write.needs_namespace else self._deletes
         sender = PieceSender(write, self._requests, throttle, self._size, self._limits, self._usage, outcome, deletes)
-        crew = Crew(self._pool, sender.send, lambda: throttle.limit)
-        crew.do(fill(records, write.envelope, self._size), sender.give_up)
+        with self._sharing():
+            crew = Crew(self._pool, sender.send, lambda: max(throttle.limit // self._writes, 1))
+            crew.do(fill(records, write.envelope, self._size), sender.give_up)
         self._promising = outcome.promising
         return outcome.result()
+
+    @contextmanager
+    def _sharing(self) -> Iterator[None]:
+        """Let other writes hold fewer requests until the block ends: what waits for leave to be sent takes memory."""
+        with self._lock:
+            self._writes += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._writes -= 1
 
     def _throttle(self, namespace: str) -> Throttle:
         with self._lock:

@@ -3,9 +3,11 @@ rows. Ratios within one run, and beside them the CPU seconds of this process for
 
 pytest -m benchmark tests/benchmarks/test_pinecone.py -s
 
-The store is a sandbox in a process of its own that waits 50 ms before every answer. All ways begin with the same
-float32 matrix and the same metadata, and end when the last record is acknowledged; the store must hold the same then.
-The destination is the whole of it: journal, index, writes and manifest, batch by batch as the engine hands them over.
+The store is a process of its own that waits 50 ms before every answer: a sandbox, which parses a request with its one
+CPU before it answers, and a hasty one, which parses it when all have been answered, as if it had CPUs for each request.
+All ways begin with the same float32 matrix and the same metadata, and end when the last record is acknowledged; the
+store must hold the same then. The destination is the whole of it: journal, index, writes and manifest, batch by batch
+as the engine hands them over.
 """
 
 from __future__ import annotations
@@ -16,9 +18,9 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import httpx
 import numpy as np
@@ -40,6 +42,7 @@ from vectorferry.destinations.pinecone._writer import IndexWriter, WriteUsage
 
 from ..builders import asset, batch, feature
 from ..sandbox_process import sandbox_process
+from .hasty_store import hasty_store
 
 ROWS = 20_000
 DIMENSION = 1024
@@ -60,6 +63,9 @@ SAID = "somebody says something in this segment of a video"
 
 REFILLED = 10_000
 LOOP_BATCH = 100
+
+Start: TypeAlias = Callable[[SandboxSettings], AbstractContextManager[str]]
+STORES: Final = pytest.mark.parametrize("start", [sandbox_process, hasty_store])
 
 
 class Cost(NamedTuple):
@@ -201,9 +207,10 @@ def _record(row: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.benchmark
 @pytest.mark.timeout(900)
-def test_a_first_load_against_the_sdk(postgres_url: str, schema: str) -> None:
+@STORES
+def test_a_first_load_against_the_sdk(start: Start, postgres_url: str, schema: str) -> None:
     settings = SandboxSettings(latency_ms=LATENCY_MS)
-    with sandbox_process(settings) as url, Pinecone(api_key=settings.api_key, host=url) as pinecone:
+    with start(settings) as url, Pinecone(api_key=settings.api_key, host=url) as pinecone:
         contest = Contest(pinecone, url, settings, postgres_url, schema)
         sdk = {f"SDK, {size} a batch": partial(contest.sdk, size) for size in SDK_BATCHES}
         ways: dict[str, Callable[[], None]] = {"destination": contest.destination, "writer": contest.writer, **sdk}
@@ -215,15 +222,17 @@ def test_a_first_load_against_the_sdk(postgres_url: str, schema: str) -> None:
     for name in ("destination", "writer"):
         ratio = statistics.median(min(taken[way].wall for way in sdk) / taken[name].wall for taken in rounds)
         print(f"{name} {ratio:.2f} × the SDK at its best")
-        assert ratio >= 1.0
+        # Against a store that never lets anybody wait for it, journal and manifest cost as much as we save elsewhere.
+        assert ratio >= (1.0 if start is sandbox_process else 0.8)
 
 
 @pytest.mark.benchmark
 @pytest.mark.timeout(900)
-def test_a_refill_against_a_loop(postgres_url: str, schema: str, new_schema: Callable[[], str]) -> None:
+@STORES
+def test_a_refill_against_a_loop(start: Start, postgres_url: str, schema: str, new_schema: Callable[[], str]) -> None:
     settings, tables = SandboxSettings(latency_ms=LATENCY_MS), new_schema()
     with (
-        sandbox_process(settings) as url,
+        start(settings) as url,
         Pinecone(api_key=settings.api_key, host=url) as pinecone,
         closing(PgvectorDestination(tables, postgres_url)) as store,
     ):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import psycopg
@@ -38,9 +39,10 @@ from ..connector.changing import Changing
 from ..connector.worlds import asset as source_asset
 from ..connector.worlds import assets
 from ..destinations.pinecone.store import delete_index
+from ..examples import family
 from ..pinecone import pinecone_destination
 from ..tables import RUNS, row_counts, tables_of
-from .conftest import Open, both_stores_are_long, pinecone_is_long
+from .conftest import NewPlace, Open, both_stores_are_long, pinecone_is_long
 
 CURSOR = Cursor("2026-11-01T00:00:00Z ✓", "d1", frozenset(MODALITIES), 3)
 MAPPING = SchemaMapping()
@@ -89,6 +91,121 @@ def test_what_makes_it_untrue_forgets_it(prepared: Open, how: str) -> None:
     FORGETS[how](destination)
     assert cursors(destination).cursor("ads") is None
     assert cursors(destination).cursor("films") == CURSOR
+
+
+def test_it_takes_the_place_only_of_the_one_that_was_there_before(prepared: Open) -> None:
+    destination = cursors(prepared())
+    void, later = Cursor("a mark", "", frozenset(), is_void=True), replace(CURSOR, since="later")
+    destination.record_cursor("ads", void)
+    destination.record_cursor("films", CURSOR)
+    assert destination.cursor("ads") is None
+    destination.record_cursor("ads", CURSOR, replace(void, since="another mark"))
+    assert destination.cursor("ads") is None
+    destination.record_cursor("ads", CURSOR, void)
+    destination.record_cursor("ads", later, void)
+    assert destination.cursor("ads") == CURSOR
+    destination.record_cursor("ads", later, CURSOR)
+    assert destination.cursor("ads") == later
+    destination.read_again("ads", [], in_run=True)
+    assert destination.cursor("ads") is None
+    destination.record_cursor("ads", CURSOR, later)
+    assert (destination.cursor("ads"), destination.cursor("films")) == (CURSOR, CURSOR)
+    destination.read_again("ads", [])
+    destination.record_cursor("ads", later, CURSOR)
+    assert (destination.cursor("ads"), destination.cursor("films")) == (None, CURSOR)
+
+
+class Interrupted(Changing):
+    """When all of it is listed and written, and no cursor is recorded yet, something happens."""
+
+    def __init__(self) -> None:
+        super().__init__({"ads": assets(4)})
+        self.at_the_end: list[Callable[[], object]] = []
+
+    async def cursor(self, collection: str) -> str | None:
+        while self.at_the_end:
+            self.at_the_end.pop()()
+        return await super().cursor(collection)
+
+
+def schema_of(destination: Any) -> str:
+    return str(
+        destination._schema_name if isinstance(destination, PgvectorDestination) else destination._manifest._schema
+    )
+
+
+def lose(destination: Any, postgres_url: str, sandbox: Sandbox) -> None:
+    """What is stored of every collection goes, by hand, and another process prepares the place anew."""
+    if isinstance(destination, PgvectorDestination):
+        with psycopg.connect(postgres_url, autocommit=True) as connection:
+            table = sql.Identifier(schema_of(destination), "video")
+            connection.execute(sql.SQL("DROP TABLE {} CASCADE").format(table))
+    else:
+        (name,) = {table.name for table in destination.status().tables}
+        delete_index(sandbox, name)
+    destination.prepare(MAPPING)
+
+
+STORES = ("pgvector", "pinecone")
+FORGOTTEN = [
+    ("pgvector", "lose", "full"),
+    ("memory", "read_again", "incremental"),
+    ("memory", "read_again", "full"),
+    ("memory", "distrust", "full"),
+    ("pinecone", "lose", "full"),
+    *((kind, "lose", "incremental") for kind in STORES),
+    *product(STORES, ("read_again", "distrust"), ("full", "incremental")),
+]
+
+
+@pytest.mark.parametrize(("kind", "how", "scan"), family(FORGOTTEN, always=(0, 1)))
+async def test_what_another_process_forgets_while_a_run_is_under_way_stays_forgotten(
+    new_place: NewPlace, postgres_url: str, sandbox: Sandbox, kind: str, how: str, scan: str
+) -> None:
+    place, source = new_place(kind), Interrupted()
+    mine, other = place(), place()
+
+    async def seen(destination: Destination) -> tuple[str, str | None]:
+        summary = await sync(source, [destination], name="m")
+        return summary.collections["ads"].scan, summary.collections["ads"].why_full
+
+    def forget() -> None:
+        if how == "lose":
+            lose(other, postgres_url, sandbox)
+        else:
+            FORGETS[how](other)
+
+    other.prepare(MAPPING)
+    if scan == "incremental":
+        await seen(mine)
+        source.put("ads", source_asset("a0001", 2))
+    source.at_the_end.append(forget)
+    assert (await seen(mine))[0] == scan
+    assert not source.at_the_end
+    assert await seen(place()) == ("full", "no earlier run has left this collection wholly up to date")
+    assert await is_right(source, other)
+    assert (await seen(place()))[0] == "incremental"
+
+
+@pytest.mark.parametrize(
+    ("kind", "book"),
+    family(
+        [("pgvector", "_sync_ledger"), ("pinecone", "_sync_pinecone_ledger"), ("pinecone", "_sync_pinecone_features")]
+    ),
+)
+async def test_it_goes_with_a_book_that_somebody_has_dropped(
+    new_place: NewPlace, postgres_url: str, kind: str, book: str
+) -> None:
+    """Else the next run would be told of changes only, and not of what the book had."""
+    place, source = new_place(kind), Changing({"ads": assets(4)})
+    await sync(source, [place()], name="m")
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(schema_of(place()), book)))
+    summary = await sync(source, [place()], name="m")
+    assert (summary.collections["ads"].scan, summary.collections["ads"].pulled) == ("full", 4)
+    last = place()
+    last.prepare(MAPPING)
+    assert await is_right(source, last)
 
 
 def test_a_plan_knows_it(prepared: Open) -> None:

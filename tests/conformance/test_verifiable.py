@@ -15,12 +15,14 @@ from vectorferry import SyncOptions, Verification
 from vectorferry.connector._model._rows import hash_row
 from vectorferry.connector.plugin import (
     SLICES,
+    Asset,
     AssetState,
     Capability,
     ColumnMapping,
     Destination,
     Difference,
     Discrepancy,
+    Feature,
     MappedAsset,
     MappedFeature,
     Modality,
@@ -38,10 +40,13 @@ from .. import builders
 from ..builders import DIMENSION, batch, dense, sparse
 from ..connector.worlds import Scripted, assets
 from ..connector.worlds import asset as a_listed
+from ..examples import family
 from ..pinecone import forget_budgets, pinecone_alone, pinecone_destination
 from .conftest import Open, pinecone_is_long
 
 MODEL = "model-v1"
+OTHER = "o'ther"
+"""A collection that no book names."""
 
 
 class Store(Protocol):
@@ -57,6 +62,12 @@ class Store(Protocol):
 
     def add(self, asset_id: str, feature_id: str) -> Discrepancy:
         """Add the vector of a feature that is not there to an asset; what should be found."""
+
+    def plant(self) -> None:
+        """Put asset a of the collection ads, with its feature f1, into the collection o'ther as well."""
+
+    def shown(self) -> int:
+        """How many features are stored in that collection."""
 
 
 def feature(name: str, vectors: Mapping[str, Vector] | None = None, **columns: Any) -> MappedFeature:
@@ -96,6 +107,12 @@ class InMemory:
         self._assets["ads"][asset_id] = replace(held, features=(*held.features, feature(feature_id, {})))
         return Discrepancy(Difference.EXTRA, asset_id, feature_id, Modality.VIDEO)
 
+    def plant(self) -> None:
+        self._assets[OTHER] = {"a": self._assets["ads"]["a"]}
+
+    def shown(self) -> int:
+        return sum(len(each.features) for each in self._assets[OTHER].values())
+
     def _change(self, asset_id: str, feature_id: str, change: Callable[[MappedFeature], MappedFeature]) -> None:
         held = self._assets["ads"][asset_id]
         changed = tuple(change(one) if one.feature_id == feature_id else one for one in held.features)
@@ -107,6 +124,7 @@ class InPostgres:
 
     def __init__(self, destination: PgvectorDestination, url: str, schema: str) -> None:
         self.destination: Destination = destination
+        self._schema = schema
         self._table = f"{schema}.video__model_v1"
         self._url = url
 
@@ -130,6 +148,25 @@ class InPostgres:
             asset_id,
         )
         return vector_of(Difference.EXTRA, asset_id, feature_id)
+
+    def plant(self) -> None:
+        asset_columns = "asset_id, modality, metadata, extra, row_hash"
+        self._copy("assets", asset_columns, "asset_id = 'a'")
+        self._copy("video", "asset_id, feature_id, text, metadata, extra, row_hash", "feature_id = 'f1'")
+        self._copy("video__model_v1", "asset_id, feature_id, embedding, vector_hash", "feature_id = 'f1'")
+
+    def shown(self) -> int:
+        with psycopg.connect(self._url) as connection:
+            counted = f"SELECT count(*) FROM {self._schema}.video_model_v1 WHERE collection = %s"
+            return int(connection.execute(counted.encode(), [OTHER]).fetchall()[0][0])
+
+    def _copy(self, table: str, columns: str, which: str) -> None:
+        name = f"{self._schema}.{table}"
+        self._execute(
+            f"INSERT INTO {name} (collection, {columns}) SELECT %s, {columns} FROM {name} "
+            f"WHERE collection = 'ads' AND asset_id = 'a' AND {which}",
+            OTHER,
+        )
 
     def _execute(self, statement: str, *values: str) -> None:
         with psycopg.connect(self._url) as connection:
@@ -159,6 +196,16 @@ class InPinecone:
         with self._index() as index:
             index.upsert(vectors=[record, {**record, "id": "somebody-else's"}], namespace="ads")
         return vector_of(Difference.EXTRA, asset_id, feature_id)
+
+    def plant(self) -> None:
+        metadata = {"collection": OTHER, "asset_id": "a", "feature_id": "f1", "modality": "video"}
+        with self._index() as index:
+            index.upsert(vectors=[{"id": "a#f1", "values": [9.0] * 8, "metadata": metadata}], namespace=OTHER)
+            index.upsert(vectors=[{"id": "somebody-else's", "values": [9.0] * 8}], namespace="theirs")
+
+    def shown(self) -> int:
+        (name,) = self._sandbox.pinecone.indexes()
+        return self._sandbox.pinecone.namespaces(name)[OTHER]
 
     @contextmanager
     def _index(self) -> Iterator[Any]:
@@ -346,3 +393,50 @@ async def test_rows_that_the_source_does_not_give_again_are_what_they_were_writt
     source.states = {"a0001": AssetState.FAILED}
     await sync(source, [opened()], name="m", mapping=HEARD)
     assert told(await verify(source, [opened()], name="m", mapping=HEARD)) == {"ads": (0, False)}
+
+
+async def test_what_searches_find_of_a_collection_that_no_book_names_is_told_and_left(store: Store) -> None:
+    source = MemorySource({"ads": [source_asset("a", "f1"), source_asset("b", "f1")]})
+    await sync(source, [store.destination], name="m")
+    assert store.destination.unrecorded_collections() == {}
+    store.plant()
+    found = await verify(source, [store.destination], name="m", repair=True)
+    assert (found.exit_code, found.repair) == (1, None)
+    report = found.collections[OTHER]
+    assert (report.unrecorded, report.gone, found.collections["ads"].in_step) == (True, False, True)
+    assert {(each.record.kind, each.against) for each in report.findings} == {(Difference.EXTRA, "ledger")}
+    (removal,) = store.destination.unrecorded_collections().values()
+    assert report.notes[0].endswith(f"Where it is not to stay: {' '.join(removal)}")
+    assert OTHER not in store.destination.stored_collections()
+    summary = await sync(source, [store.destination], name="m")
+    assert (summary.exit_code, [*summary.collections], store.shown()) == (0, ["ads"], 1)
+
+
+def source_asset(name: str, feature_id: str) -> Asset:
+    return Asset(name, "1", "video", features=(Feature(feature_id, "video", {"text": "x"}, {MODEL: dense(1.0, 2)}),))
+
+
+@pytest.mark.parametrize("is_hidden", family([True, False]))
+def test_the_statements_delete_what_is_shown_of_it_and_nothing_else(
+    postgres_url: str, schema: str, is_hidden: bool
+) -> None:
+    """What is hidden is no finding, and stays for the asset's return."""
+    with closing(PgvectorDestination(schema, postgres_url)) as destination:
+        destination.prepare(SchemaMapping())
+        store = InPostgres(destination, postgres_url, schema)
+        destination.apply(FILLED)
+        if is_hidden:
+            destination.apply(batch(asset("z", feature("f1")), collection=OTHER))
+            destination.tombstone(OTHER, ["z"])
+            assert destination.unrecorded_collections() == {}
+        store.plant()
+        (statements,) = destination.unrecorded_collections().values()
+        assert [each.split()[2] for each in statements] == [
+            f'"{schema}"."{table}"' for table in ("video__model_v1", "video", "assets")
+        ]
+        with psycopg.connect(postgres_url) as connection:
+            assert [connection.execute(each.encode()).rowcount for each in statements] == [1, 1, 1]
+        assert (destination.unrecorded_collections(), store.shown(), found(store)) == ({}, 0, [])
+        if is_hidden:
+            again = destination.apply(batch(asset("z", feature("f1")), collection=OTHER))
+            assert again.vectors[Modality.VIDEO, MODEL].unchanged == 1

@@ -299,9 +299,9 @@ async def test_a_replay_and_a_repair_need_a_full_scan() -> None:
 
 def test_a_sync_that_ends_while_a_replay_waits_for_it_does_not_take_the_replay_away() -> None:
     class Overtaken(MemoryDestination):
-        def read_again(self, collection: str, asset_ids: Sequence[str]) -> int:
-            held, known = self.cursor(collection), super().read_again(collection, asset_ids)
-            self.record_cursor(collection, held)  # the last thing that the other sync does
+        def read_again(self, collection: str, asset_ids: Sequence[str], *, in_run: bool = False) -> int:
+            held, known = self.cursor(collection), super().read_again(collection, asset_ids, in_run=in_run)
+            self.record_cursor(collection, held)  # the last thing that another sync does, of an early version
             return known
 
     source, store = Changing({"c": [asset("odd", features=[feature("f0", "smell")]), *assets(9)]}), Overtaken()

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
-from itertools import product
+from itertools import count, product
 from typing import Any, NoReturn
 
 import numpy as np
@@ -18,7 +18,7 @@ from vectorferry import DestinationError, SourceError, Summary, SyncOptions
 from vectorferry.connector._engine import JoinOptions
 from vectorferry.connector._engine.sync._join import join
 from vectorferry.connector._engine.sync._sharing import FIRST
-from vectorferry.connector.plugin import Asset, Destination, Listing, Reason, Rejected, SchemaMapping
+from vectorferry.connector.plugin import Asset, DeleteGuard, Destination, Listing, Reason, Rejected, SchemaMapping
 from vectorferry.connector.testing import MemorySource, sync
 from vectorferry.destinations import PgvectorDestination
 
@@ -302,6 +302,40 @@ async def test_a_destination_that_cannot_take_shards_costs_the_other_nothing(
         assert {(each.updated, each.unchanged) for each in counts.features.values()} == {
             (each * (ASSETS - UNCHANGED), each * UNCHANGED) for each in range(3)
         }
+
+
+@pytest.mark.long
+async def test_what_is_held_back_is_told_once_where_a_second_listing_loses_what_is_shared(
+    postgres_url: str, new_schema: Callable[[], str]
+) -> None:
+    """One asset comes with less, and another is gone, so that all is listed once more; then the destination with the
+    shards goes."""
+    schema, database, down, up = new_schema(), f"{new_schema()}_down", "first", "second"
+    urls = {down: conninfo.make_conninfo(postgres_url, dbname=database), up: postgres_url}
+    with psycopg.connect(postgres_url, autocommit=True) as connection, ExitStack() as stack:
+        connection.execute(f"CREATE DATABASE {database}".encode())
+        stack.callback(connection.execute, f"DROP DATABASE {database} WITH (FORCE)".encode())
+        names = ("first", "second")
+        own = [stack.enter_context(closing(PgvectorDestination(schema, urls[each], name=each))) for each in names]
+        await sync(MemorySource({"ads": assets(ASSETS)}), own, name="media")
+        listings = count(1)
+
+        def listed() -> None:
+            if next(listings) == 2:
+                connection.execute(f"ALTER DATABASE {database} ALLOW_CONNECTIONS false".encode())
+                ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
+                connection.execute(ended, [database])
+
+        changed = {each.asset_id: each for each in [*assets(UNCHANGED), *assets(ASSETS - 1, version=2)[UNCHANGED:]]}
+        changed[name(ODD)] = asset(name(ODD), 2, [feature("s0", text="less")])
+        source = Healing({"ads": [*changed.values()]}, listed)
+        source.healed = True
+        options = SyncOptions(workers=1, lease=3)
+        summary = await sync(source, own, options, name="media", deletes=DeleteGuard(max_share=0))
+        assert (bool(summary.destinations[down].error), summary.destinations[up].error) == (True, None)
+        ads = summary.collections["ads"]
+        assert f"{down} failed, and with it what was shared: {up} got the rest from here" in (ads.note or "")
+        assert (ads.held_back, ads.second_looks, (ads.note or "").count(f"{up}: 1 asset was left")) == ({up: 1}, 1, 1)
 
 
 @pytest.mark.long

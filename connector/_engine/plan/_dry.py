@@ -269,7 +269,7 @@ class DryDestination(Destination):
         """What was recorded last."""
         return self.outlook.cursor(collection)
 
-    def record_cursor(self, collection: str, cursor: Cursor | None) -> None:
+    def record_cursor(self, collection: str, cursor: Cursor | None, before: Cursor | None = None) -> None:
         """Nothing is."""
 
     def place(self) -> str | None:

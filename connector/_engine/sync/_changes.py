@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Final
+from uuid import uuid4
 
 from vectorferry.connector._engine._mapper import Mapper
 from vectorferry.connector._engine.sync._lane import Lane, call_each
@@ -43,6 +44,8 @@ class Changes:
         self._full_every = full_every
         self._summary = summary
         self._start: Cursor | None = None
+        self._kept: Cursor | None = None
+        """What the books keep while this run is under way, unless somebody forgets it."""
         self._reached: str | None = None
 
     @property
@@ -53,6 +56,7 @@ class Changes:
     async def begin(self, lanes: Sequence[Lane], *, read_by_another: bool = False) -> None:
         """Choose. An incremental scan needs the same cursor in every destination, and a source `read_by_another`
         account may not follow it."""
+        self._kept = None
         if why := self._why_not_to_ask(lanes) or (READ_BY_ANOTHER if read_by_another else None):
             await self.list_in_full(lanes, why)
             return
@@ -60,7 +64,7 @@ class Changes:
         if why := why_full(cursors, self._mapper, self._full_every):
             await self.list_in_full(lanes, why)
         else:
-            self._start = cursors[0]
+            self._start = self._kept = cursors[0]
             self._summary.scan = "incremental"
 
     def begin_narrow(self) -> None:
@@ -68,11 +72,13 @@ class Changes:
         self._summary.scan, self._summary.why_full = "full", SOME_ASSETS
 
     async def list_in_full(self, lanes: Sequence[Lane], why: str) -> None:
-        """Follow no cursor. None is kept meanwhile: a full run that is stopped may leave behind, half written, what
-        only another full one would look at."""
+        """Follow no cursor. Only a void one is kept meanwhile: a full run that is stopped may leave behind, half
+        written, what only another full one would look at. It takes the place of one that was followed only where that
+        is still kept: of what this run has decided on already, somebody may have had something read again since."""
         self._start = self._reached = None
         self._summary.scan, self._summary.why_full = "full", why
-        await record_cursor(lanes, self._collection, None)
+        before, self._kept = self._kept, Cursor(uuid4().hex, "", frozenset(), is_void=True) if self._follows else None
+        await record_cursor(lanes, self._collection, self._kept, before)
 
     def scan(self) -> AsyncIterator[Listing]:
         """The source's listing, as it was chosen."""
@@ -82,24 +88,29 @@ class Changes:
 
     async def reached(self) -> None:
         """Ask the source for the cursor of the scan that has just ended normally."""
-        follows = Capability.CHANGED_SINCE in self._source.capabilities
-        cursor = await self._source.cursor(self._collection) if follows else None
+        cursor = await self._source.cursor(self._collection) if self._follows else None
         self._reached = cursor if cursor is not None and id_problem(cursor, MAX_CURSOR_BYTES) is None else None
 
     async def end(self, lanes: Sequence[Lane], *, everything_arrived: bool) -> None:
         """Leave a cursor in the destinations. When something that was listed has not arrived, the next run starts where
-        this one did, from the same cursor or with a full scan again: nothing is passed over."""
+        this one did, from the same cursor or with a full scan again: nothing is passed over. Nor is it where somebody
+        has forgotten what was kept, to have something read again: there is none to replace, and none is left."""
         since = self._reached if everything_arrived else None
         if self._start is not None:
             scans = self._start.incremental_scans + 1
-            await record_cursor(
-                lanes, self._collection, replace(self._start, since=since or self._start.since, incremental_scans=scans)
-            )
+            cursor = replace(self._start, since=since or self._start.since, incremental_scans=scans)
         elif since is not None:
-            await record_cursor(lanes, self._collection, Cursor(since, self._mapper.digest, self._mapper.modalities))
+            cursor = Cursor(since, self._mapper.digest, self._mapper.modalities)
+        else:
+            return
+        await record_cursor(lanes, self._collection, cursor, self._kept)
+
+    @property
+    def _follows(self) -> bool:
+        return Capability.CHANGED_SINCE in self._source.capabilities
 
     def _why_not_to_ask(self, lanes: Sequence[Lane]) -> str | None:
-        if Capability.CHANGED_SINCE not in self._source.capabilities:
+        if not self._follows:
             return Capability.CHANGED_SINCE.value
         if self._full:
             return ASKED_FOR
@@ -135,9 +146,11 @@ def _cursor_of(collection: str, destination: Destination) -> Cursor | None:
     return destination.cursor(collection)
 
 
-async def record_cursor(lanes: Sequence[Lane], collection: str, cursor: Cursor | None) -> None:
-    """Keep it in every destination that can; None: forget what is kept."""
-    await call_each(lanes, lambda each: each.record_cursor(collection, cursor), Capability.CURSORS)
+async def record_cursor(
+    lanes: Sequence[Lane], collection: str, cursor: Cursor | None, before: Cursor | None = None
+) -> None:
+    """Keep it in every destination that can, with one `before` only where that is still kept; None: forget what is."""
+    await call_each(lanes, lambda each: each.record_cursor(collection, cursor, before), Capability.CURSORS)
 
 
 def why_full(cursors: Sequence[Cursor | None], mapper: Mapper, full_every: int) -> str | None:

@@ -139,6 +139,7 @@ class CollectionRun:
         for lane in self._job.lanes:
             lane.begin(self._collection)
         forget_outcome(self.summary)
+        self.summary.origin_changes = {}
         self._list_anew()
         self._listed_ids, self._decided_ids = SeenIds(), None  # what was gone by now is not to stay
         self._sharing = self._new_sharing()
@@ -377,6 +378,10 @@ class CollectionRun:
         everything is listed again, and counted again as it is found then. Raises its error where no other is left."""
         self._lose(error)
         others = ", ".join(lane.name for lane in self._job.alive)
+        if self.summary.held_back:
+            forget_outcome(self.summary)  # of an earlier listing
+        for lane in self._job.alive:
+            lane.held_back.waiting()  # what is held back is about to be listed again, and held back anew
         self.summary.add_note(f"{error.name} failed, and with it what was shared: {others} got the rest from here")
         await sharing.close()
         self._sharing = None
@@ -434,7 +439,9 @@ class CollectionRun:
         )
         mapper = self._job.mapper
         decisions = diff(usable, known, mapper.digest, mapper.modalities, self._job.options.reread)
-        for decision in decisions:
+        others = [decision for decision in decisions if decision.action is not Action.KEEP]
+        self.summary.unchanged += len(decisions) - len(others)
+        for decision in others:
             note_listing(self.summary, decision)
         for lane in self._job.alive:
             lane.record(unchanged(decisions, lane.name, known[lane.name], mapper.modalities))
@@ -479,7 +486,7 @@ def forget_outcome(summary: CollectionSummary) -> None:
     """Undo what was told of how it ended, for a collection that is synced again from the beginning: what is still so is
     told then."""
     summary.note, summary.cause, summary.refused = None, None, False
-    summary.second_looks, summary.held_back, summary.kept, summary.origin_changes = 0, {}, {}, {}
+    summary.second_looks, summary.held_back, summary.kept = 0, {}, {}
 
 
 def tell_unread(summary: CollectionSummary) -> None:

@@ -277,7 +277,7 @@ class Lane:
 
     async def _read_again(self, asset_ids: list[str]) -> None:
         if asset_ids and self.can(Capability.QUARANTINE):
-            await self.call(partial(self.destination.read_again, self._collection, asset_ids))
+            await self.call(partial(self.destination.read_again, self._collection, asset_ids, in_run=True))
 
 
 def _may_come_later(record: Rejected) -> bool:

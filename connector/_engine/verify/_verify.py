@@ -40,6 +40,10 @@ from vectorferry.connector._protocols._source import Source
 from vectorferry.connector._reports._summary import kept_note
 from vectorferry.connector._reports._verification import CollectionReport, Finding, Verification
 
+UNRECORDED: Final = (
+    "searches find this collection, which no book names and the source does not list: somebody else has put it there, "
+    "or its entries in the books are lost. No sync and no repair removes it. Where it is not to stay: "
+)
 REPAIRED_AT_ONCE: Final = 100_000
 """Findings that are remembered for a repair; what is beyond them waits for the next one."""
 
@@ -134,6 +138,7 @@ async def verify(  # noqa: PLR0913 - every choice that a check leaves open
             missing = source.not_found.items()
             verification.collections.update({safe_id(name): CollectionReport(error=why) for name, why in missing})
             verification.collections.update(await report_gone(check, ids))
+            await report_unrecorded(check, ids, verification.collections)
     finally:
         for reader in check.readers:
             reader.close()
@@ -162,8 +167,10 @@ async def _share_limits(check: Check) -> None:
 
 
 def _to_repair(verification: Verification) -> Sequence[str] | None:
-    """The collections to sync; all (None) where one is gone, because only a run of all settles that."""
-    wrong = {name: report for name, report in verification.collections.items() if report.counts and not report.error}
+    """The collections to sync; all (None) where one is gone, because only a run of all settles that. None of those that
+    no book names: a sync does not know of them."""
+    reports = verification.collections.items()
+    wrong = {name: report for name, report in reports if report.is_mendable and not report.error}
     return None if any(report.gone for report in wrong.values()) else list(wrong)
 
 
@@ -241,6 +248,20 @@ async def report_gone(check: Check, listed: Collection[str]) -> Mapping[str, Col
     gone = gone_of(check.source, stored, listed)
     still_gone = gone - set(await check.source.collections()) if gone else gone
     return {safe_id(each): await _report(check, each) for each in sorted(still_gone)}
+
+
+async def report_unrecorded(check: Check, listed: Collection[str], reports: dict[str, CollectionReport]) -> None:
+    """Add to the reports what searches find of collections that no book of their destination names, and that were not
+    `listed`: all of it is extra, and nobody but the user removes it."""
+    for reader in check.readers:
+        unrecorded = await reader.run(reader.destination.unrecorded_collections)
+        for collection in unrecorded.keys() - {*listed}:
+            report = reports.setdefault(safe_id(collection), CollectionReport())
+            report.unrecorded = True
+            report.notes.append(f"{reader.name}: {UNRECORDED}{' '.join(unrecorded[collection])}")
+            async for page in reader.discrepancies(collection, sample=0):
+                for record in page:
+                    report.add(Finding(reader.name, "ledger", record))
 
 
 async def _report(check: Check, collection: str) -> CollectionReport:

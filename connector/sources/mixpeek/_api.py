@@ -22,7 +22,7 @@ from vectorferry.connector.http import (
     query_of,
     segment,
 )
-from vectorferry.connector.sources._pages import Page, count_in, identity_by, pagination_in, walk
+from vectorferry.connector.sources._pages import Page, count_in, identities_by, pagination_in, walk
 from vectorferry.connector.sources._service import ServiceApi
 from vectorferry.connector.sources._values import fingerprint_unsigned, read_object, read_time
 
@@ -85,7 +85,7 @@ class MixpeekApi(ServiceApi):
 
     def collections(self) -> AsyncIterator[Page]:
         """Every page of ``GET /collections``."""
-        return walk(self._collections_page, identity_by("collection_id"))
+        return walk(self._collections_page, identities_by("collection_id"))
 
     def assets(self, collection: str) -> AsyncIterator[Page]:
         """Every page of ``POST /assets`` for one collection."""
@@ -93,7 +93,7 @@ class MixpeekApi(ServiceApi):
         async def fetch(number: int) -> Page:
             return await self._assets_page(collection, number)
 
-        return walk(fetch, identity_by("asset_id"))
+        return walk(fetch, identities_by("asset_id"))
 
     async def asset_features(self, asset_id: str, page: int, page_size: int | None) -> AssetReply:
         """A page of ``GET /assets/{id}/features``; dialects without pages never see a page parameter."""

@@ -13,7 +13,7 @@ from vectorferry.connector._model._json import is_too_deep
 from vectorferry.connector._model._limits import AssetBudget, SourceLimits
 from vectorferry.connector._model._records import Asset, AssetState, Feature, Listing, Reason, Rejected
 from vectorferry.connector.http import NotFoundError, UnreadableError, one_line
-from vectorferry.connector.sources._pages import Page, identity_by, walk
+from vectorferry.connector.sources._pages import Page, identities_by, walk
 from vectorferry.connector.sources._reading import LeftOutError, NotReadyError, asset_from, cancellable, check_id
 from vectorferry.connector.sources._vectors import LiftedVectors, read_lifted
 from vectorferry.connector.sources.mixpeek._api import AssetReply, MixpeekApi, fields_of, state_of
@@ -27,7 +27,7 @@ from vectorferry.connector.sources.mixpeek._features import (
     vector_count,
 )
 
-_feature_identity = identity_by("feature_id")
+_feature_identities = identities_by("feature_id")
 
 NAMES_LIFTED: Final = 16
 """Far more vectors than a feature has; each is looked for in every answer."""
@@ -193,10 +193,14 @@ async def _pages(api: MixpeekApi, asset_id: str, budget: AssetBudget) -> tuple[A
         return replies[-1].page
 
     pages: list[Page] = []
-    async for page in walk(fetch, _row_identity):
+    async for page in walk(fetch, _row_identities):
         pages.append(page)
         budget.spend(len(page.rows), sum(vector_count(row) for _, row in page.rows))
     return replies[0], pages
+
+
+def _row_identities(rows: list[tuple[str, Any]]) -> list[str]:
+    return [_row_identity(row) for row in rows]
 
 
 def _row_identity(row: tuple[str, Any]) -> str:
@@ -206,7 +210,8 @@ def _row_identity(row: tuple[str, Any]) -> str:
         times = [content.get(key) for key in ("start_time", "end_time")]
         if all(isinstance(time, int | float | str) for time in times):
             return str(times)
-    return _feature_identity(content)
+    (identity,) = _feature_identities([content])
+    return identity
 
 
 async def _description(api: MixpeekApi, asset_id: str) -> Mapping[str, Any]:

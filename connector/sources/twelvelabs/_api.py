@@ -19,7 +19,7 @@ from vectorferry.connector.http import (
     query_of,
     segment,
 )
-from vectorferry.connector.sources._pages import Page, count_in, identity_by, walk
+from vectorferry.connector.sources._pages import Page, count_in, identities_by, walk
 from vectorferry.connector.sources._reading import check_id
 from vectorferry.connector.sources._service import ServiceApi
 
@@ -39,7 +39,7 @@ OWN_LISTS: Final = frozenset({"/indexes", "/embed/tasks", "/embed-v2/tasks", "/e
 MOST_AT_ONCE: Final = 8
 """Pages of a list: four hundred rows in memory, and under a minute for a hundred thousand assets at 150 ms a page."""
 
-_identity = identity_by("_id")
+_identities = identities_by("_id")
 
 
 class TwelveLabsApi(ServiceApi):
@@ -129,7 +129,7 @@ class TwelveLabsApi(ServiceApi):
             paged: dict[str, str | int] = {**params, "page": number, "page_limit": self._page_size}
             return await self._get(path, paged, read_page, kind="list")
 
-        return walk(fetch, _identity, self._pages_at_once if params == OLDEST_FIRST else 1)
+        return walk(fetch, _identities, self._pages_at_once if params == OLDEST_FIRST else 1)
 
     async def _get(
         self, path: str, params: Params, decode: Callable[[bytes], T], kind: Literal["list", "read"] = "read"
@@ -163,6 +163,7 @@ def read_page(body: bytes) -> Page:
     return Page(rows or [], count_in(counts or {}, "total_results"), count_in(counts or {}, "total_page"))
 
 
+@lru_cache
 def index_path(index_id: str) -> str:
     """Where an index is. Raises `CollectionError` for an id that cannot be part of an address."""
     return _path("/indexes", index_id)

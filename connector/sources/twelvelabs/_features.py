@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import accumulate, groupby
 from math import floor
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from vectorferry.connector._model._errors import QuarantineError
@@ -27,27 +28,31 @@ VECTOR_KEYS: Final = ("float", "embedding")
 TIME_KEYS: Final = (("start_offset_sec", "end_offset_sec"), ("start_sec", "end_sec"))
 """Indexed assets and the first generation of embedding tasks have the first of each, the second the other."""
 
+TEXT: Final = Modality.TEXT.value
 OWN_PLACES: Final = frozenset({*VECTOR_KEYS, *(key for keys in TIME_KEYS for key in keys)})
 
 NESTED: Final = frozenset({dict, list})
+OPTIONAL_TEXT: Final = frozenset({str, type(None)})
 
 SPOKEN: Final = frozenset({"start", "end", "value"})
 """What every entry of a transcription has."""
 
-PLACES: Final = ("start_page_number", "end_page_number", "quadrant", "chunk_index")
+PLACES: Final = dict.fromkeys(("start_page_number", "end_page_number", "quadrant", "chunk_index"))
 """What tells parts of documents and pictures apart, as times do in videos."""
 
 
-@dataclass(frozen=True, slots=True)
 class Owner:
     """Whose features they are; ids are made of it."""
 
-    collection: str
-    asset_id: str
+    __slots__ = ("_name", "asset_id")
+
+    def __init__(self, collection: str, asset_id: str) -> None:
+        self.asset_id = asset_id
+        self._name = f"{collection}\0{asset_id}"
 
     def feature_id(self, parts: tuple[Any, ...]) -> str:
         """32 hexadecimal digits that are always the same for the same part of the same asset."""
-        text = "\0".join((self.collection, self.asset_id, *map(str, parts)))
+        text = "\0".join((self._name, *map(str, parts)))
         return blake2b(text.encode("utf-8", "replace"), digest_size=16).hexdigest()
 
 
@@ -72,23 +77,22 @@ class Features:
         """One feature for each segment, with one vector, named after the model and the embedding option; of one whose
         vector is unusable, that alone is set aside. Where options are always named, a segment without one is none."""
         kind = modality.value  # which an enumeration looks up anew each time
+        segments = _SegmentReader(self.owner, model, speech, options_named=options_named)
         for place, row in enumerate(rows):
             name, vector = f"segment[{place}]", _vector_of(row, vectors)
             try:
-                segment = _Segment(row, model, option_named=options_named)
-                name, fields = self.owner.feature_id(segment.identity()), segment.fields(speech)
+                name, vector_name, fields = segments.read(row)
                 if isinstance(vector, QuarantineError):
-                    self._reject(Reason(vector.reason), str(vector), name, modality, segment.vector_name)
+                    self._reject(Reason(vector.reason), str(vector), name, modality, vector_name)
                     self.good.setdefault(name, Feature(name, kind, fields))
                 else:
-                    self._add(Feature(name, kind, fields, {segment.vector_name: vector}))
+                    self._add(Feature(name, kind, fields, {vector_name: vector}))
             except QuarantineError as error:
                 self._reject(Reason(error.reason), str(error), name, modality)
 
     def add_speech(self, speech: Speech, kind: str) -> None:
         """One feature without a vector for each entry. Two entries at the same time are told apart by their order."""
         seen: dict[tuple[int, int], int] = {}
-        modality = Modality.TEXT.value
         for entry in speech.entries:
             start, end = entry.span
             times = entry.span.milliseconds()
@@ -96,7 +100,7 @@ class Features:
             seen[times] = before + 1
             feature_id = self.owner.feature_id((kind, *times, before) if before else (kind, *times))
             fields = {**entry.fields, "start_time": start, "end_time": end, "text": entry.text}
-            self.good[feature_id] = Feature(feature_id, modality, fields)
+            self.good[feature_id] = Feature(feature_id, TEXT, fields)
         if speech.unusable:
             many = "1 entry" if speech.unusable == 1 else f"{speech.unusable:,} entries"
             detail = f"{many} without usable times and words"
@@ -115,43 +119,53 @@ class Features:
         self.rejected.append(Rejected(self.owner.asset_id, reason, detail, name, modality.value, vector_name))
 
 
-class _Segment:
-    """A segment without its vector. Raises `QuarantineError` for what is none."""
+class _SegmentReader:
+    """Reads the segments of one asset. There is one for each option at the same time: what these share is made once."""
 
-    __slots__ = ("_model", "_option", "_row", "_scope", "_span", "vector_name")
+    def __init__(self, owner: Owner, model: str, speech: Speech, *, options_named: bool) -> None:
+        self._owner = owner
+        self._model = model
+        self._speech = speech
+        self._options_named = options_named
+        self._shared: dict[Span, tuple[tuple[int, int], str | None]] = {}
 
-    def __init__(self, row: Any, model: str, *, option_named: bool) -> None:
+    def read(self, row: Any) -> tuple[str, str, dict[str, Any]]:
+        """The feature's id, the vector's name, and all but the vector. Raises `QuarantineError` for what is none."""
         if not isinstance(row, dict):
             raise QuarantineError(Reason.MALFORMED, "a segment that is not an object")
-        self._row: Mapping[str, Any] = row
-        self._model = model
-        self._span = _span(row)
-        self._option = _text(row, "embedding_option")
-        if option_named and not self._option:
-            raise QuarantineError(Reason.MALFORMED, "a segment without an embedding_option")
-        # Vectors of different options are not alike.
-        self.vector_name = f"{model}-{self._option}" if self._option else model
-        self._scope = _text(row, "embedding_scope")
+        span, model = _span(row), self._model
+        option, scope = self._option_and_scope(row)
         if not NESTED.isdisjoint(map(type, row.values())) and is_too_deep(row):
             raise QuarantineError(Reason.MALFORMED, "a field is nested too deeply")
-
-    def identity(self) -> tuple[Any, ...]:
-        """What tells it from the other segments of its asset."""
-        times = () if self._span is None else self._span.milliseconds()
-        if self._row.keys().isdisjoint(PLACES):
-            return (self._model, self._option, self._scope, *times)
-        places = [(key, self._row[key]) for key in PLACES if key in self._row and self._row[key] is not None]
-        return (self._model, self._option, self._scope, *times, *places)
-
-    def fields(self, speech: Speech) -> dict[str, Any]:
-        """Everything but the vector, with the words that are spoken meanwhile."""
-        fields = {key: value for key, value in self._row.items() if key not in OWN_PLACES}
-        fields["model_name"] = self._model
-        if self._span is not None:
-            fields["start_time"], fields["end_time"] = self._span
-            if words := speech.within(self._span):
+        fields = {key: value for key, value in row.items() if key not in OWN_PLACES}
+        fields["model_name"] = model
+        times: tuple[int, ...] = ()
+        if span is not None:
+            fields["start_time"], fields["end_time"] = span
+            times, words = self._shared.get(span) or self._share(span)
+            if words:
                 fields["transcription"] = words
-        return fields
+        places = () if PLACES.keys().isdisjoint(row) else _places(row)
+        feature_id = self._owner.feature_id((model, option, scope, *times, *places))
+        # Vectors of different options are not alike.
+        return feature_id, f"{model}-{option}" if option else model, fields
+
+    def _option_and_scope(self, row: Mapping[str, Any]) -> tuple[str | None, str | None]:
+        option, scope = row.get("embedding_option"), row.get("embedding_scope")
+        if not OPTIONAL_TEXT.issuperset((type(option), type(scope))):
+            key = "embedding_scope" if type(option) in OPTIONAL_TEXT else "embedding_option"
+            raise QuarantineError(Reason.MALFORMED, f"{key} is not text")
+        if self._options_named and not option:
+            raise QuarantineError(Reason.MALFORMED, "a segment without an embedding_option")
+        return option, scope
+
+    def _share(self, span: Span) -> tuple[tuple[int, int], str | None]:
+        self._shared[span] = shared = span.milliseconds(), self._speech.within(span)
+        return shared
+
+
+def _places(row: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    return [(key, row[key]) for key in PLACES if key in row and row[key] is not None]
 
 
 def _vector_of(row: Any, vectors: LiftedVectors) -> Vector | QuarantineError:
@@ -178,13 +192,6 @@ def _span(row: Mapping[str, Any]) -> Span | None:
     return None
 
 
-def _text(row: Mapping[str, Any], key: str) -> str | None:
-    value = row.get(key)
-    if value is not None and not isinstance(value, str):
-        raise QuarantineError(Reason.MALFORMED, f"{key} is not text")
-    return value
-
-
 def _same(one: Feature, other: Feature) -> bool:
     return one is other or (one.fields == other.fields and _hashes(one) == _hashes(other))
 
@@ -207,7 +214,7 @@ class Speech:
             in_order = sorted(entries, key=lambda entry: (entry.span, entry.text))
             self.entries = [entry for entry, _ in groupby(in_order)]
         self._starts = [entry.span.start for entry in self.entries]
-        self._latest_ends = list(accumulate((entry.span.end for entry in self.entries), max))
+        self._latest_ends = list(accumulate([entry.span.end for entry in self.entries], max))
 
     def within(self, span: Span) -> str | None:
         """The words of the entries that overlap this span; None when there are none.
@@ -222,13 +229,12 @@ class Speech:
         return " ".join([entry.text for entry in overlapping if entry.span.end > span.start]) or None
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A word, a sentence or an utterance; `fields` are what the service says of it beyond its times and words."""
 
     span: Span
     text: str
-    fields: dict[str, Any] = field(default_factory=dict)
+    fields: Mapping[str, Any] = MappingProxyType({})
 
 
 def read_speech(raw: Any) -> Speech:
@@ -264,12 +270,13 @@ def _entries(rows: list[Any]) -> list[Entry]:
 
 
 def _entry(row: Any) -> Entry:
-    if not isinstance(row, dict) or not isinstance(row.get("value"), str):
+    text = row.get("value") if isinstance(row, dict) else None
+    if not isinstance(text, str):
         raise QuarantineError(Reason.MALFORMED, "no value")
     span = span_in(row, "start", "end")
     if len(row) == len(SPOKEN):
-        return Entry(span, row["value"])
-    return Entry(span, row["value"], {key: value for key, value in row.items() if key not in SPOKEN})
+        return Entry(span, text)
+    return Entry(span, text, {key: value for key, value in row.items() if key not in SPOKEN})
 
 
 class Span(NamedTuple):
@@ -289,7 +296,7 @@ class Span(NamedTuple):
 def span_in(row: Mapping[str, Any], start: str, end: str) -> Span:
     """The span under these two keys. Raises `QuarantineError` when either is no number of seconds."""
     first, last = row.get(start), row.get(end)
-    if type(first) is float and type(last) is float and abs(first) <= LONGEST and abs(last) <= LONGEST:
+    if type(first) is float and type(last) is float and -LONGEST <= first <= LONGEST and -LONGEST <= last <= LONGEST:
         return Span(first, last)
     return Span(_seconds(row, start), _seconds(row, end))
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 from vectorferry.connector._model._errors import QuarantineError
 from vectorferry.connector._model._json import is_too_deep, parse_json
 from vectorferry.connector._model._limits import AssetBudget, SourceLimits
-from vectorferry.connector._model._records import Asset, AssetState, Listing, Modality, Reason
+from vectorferry.connector._model._records import Asset, AssetState, Listing, Modality, Reason, record
 from vectorferry.connector.http import NotFoundError, RefusedError, UnreadableError, one_line
 from vectorferry.connector.sources._pages import Tally
 from vectorferry.connector.sources._reading import NotReadyError, asset_from, check_id
@@ -122,18 +122,17 @@ class IndexedAssets:
 
     async def _add_speech(self, detail: Detail) -> bool:
         """Whether that is all there will be: the asset's own transcription may not be ready yet."""
-        finer, settled = await self._finer_speech(detail.upload_id)
-        if finer is not None and self._options.finer:
-            detail.features.add_speech(finer, self._options.finer)
+        parts, finer, settled = self._options.finer, None, True
+        if parts and detail.upload_id:
+            finer, settled = await self._finer_speech(parts, detail.upload_id)
+        if parts and finer is not None:
+            detail.features.add_speech(finer, parts)
         elif self._options.entries:
             detail.features.add_speech(detail.speech, "transcription")
         return settled
 
-    async def _finer_speech(self, upload_id: str | None) -> tuple[Speech | None, bool]:
+    async def _finer_speech(self, parts: str, upload_id: str) -> tuple[Speech | None, bool]:
         """None where the service has no such transcription, or not yet; many assets have none."""
-        parts = self._options.finer
-        if not parts or not upload_id:
-            return None, True
         try:
             return await self._api.transcription(upload_id, parts, partial(_own_speech, parts, self._options.limits))
         except NotFoundError:
@@ -155,7 +154,7 @@ def _own_speech(parts: str, limits: SourceLimits, body: bytes) -> tuple[Speech |
     return None, status not in ("pending", "processing")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Detail:
     """What an answer says: the asset itself, its features so far, and what is spoken in it.
 
@@ -225,7 +224,7 @@ class DetailReader:
         if not isinstance(answer, dict):
             raise ValueError("not a JSON object")
         description = {key: value for key, value in answer.items() if key not in BULKY}
-        self._check(asset_id, description)
+        self._check(asset_id, description, vectors)
         embedding = answer.get("embedding")
         rows = self._rows(embedding)
         # One vector each.
@@ -239,10 +238,10 @@ class DetailReader:
             self._check_usable(features)
         return Detail(description, modality, features, speech, _text(description.get("asset_id")), self.index.name)
 
-    def _check(self, asset_id: str, description: Mapping[str, Any]) -> None:
+    def _check(self, asset_id: str, description: Mapping[str, Any], vectors: LiftedVectors) -> None:
         if description.get("_id") not in (None, asset_id):
             raise UnreadableError(f"{self.host} answered for another asset than the one asked for.")
-        if is_too_deep(description):
+        if not vectors.around_is_shallow and is_too_deep(description):
             raise QuarantineError(Reason.MALFORMED, "what the service says of the asset is nested too deeply")
         if state_of(description) is not AssetState.READY:
             raise NotReadyError(f"Its status is {one_line(str(description['status']), 60)} by now.")
@@ -259,6 +258,8 @@ class DetailReader:
 
     def _check_usable(self, features: Features) -> None:
         """One malformed segment is set aside; when no other has a vector, it is the answer that is malformed."""
+        if not features.rejected:
+            return
         has_vectors = any(feature.vectors for feature in features.good.values())
         if not has_vectors and all(record.reason is Reason.MALFORMED for record in features.rejected):
             raise UnreadableError(
@@ -314,8 +315,7 @@ def modality_of(system: Any, rows: list[Any]) -> Modality:
 
 def _parts(answer: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for kind, key in PARTS.items() if isinstance(answer, dict) else ():
-        part = answer.get(key)
-        if isinstance(part, dict):
+        if key in answer and isinstance(part := answer[key], dict):
             yield kind, part
 
 

@@ -16,7 +16,7 @@ from vectorferry.connector._model._errors import ConfigurationError
 from vectorferry.connector._model._json import parse_json
 from vectorferry.connector._protocols._source import Submission, SubmissionState, SubmitOptions
 from vectorferry.connector.http import ApiClient, one_line, segment
-from vectorferry.connector.sources._pages import Page, identity_by, walk
+from vectorferry.connector.sources._pages import Page, identities_by, walk
 from vectorferry.connector.sources.twelvelabs._api import index_path, read_page
 
 MARK: Final = "vectorferry_url"
@@ -134,7 +134,7 @@ class Submitter:
             paged: Params = {**params, "page": number, "page_limit": PAGE}
             return await self._client.request("GET", path, params=paged, kind="list", decode=read_page)
 
-        async for page in walk(fetch, identity_by("_id")):
+        async for page in walk(fetch, identities_by("_id")):
             for row in page.rows:
                 yield row
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
@@ -82,6 +82,25 @@ async def test_what_an_answer_sets_travels_with_no_other_request(
 
 
 @asynccontextmanager
+async def listening(
+    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+) -> AsyncIterator[str]:
+    """Has each connection served; all have to be closed by the other side in the end."""
+    served: set[asyncio.Task[None]] = set()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await serve(reader, writer)
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+    server = await asyncio.start_server(lambda *ends: served.add(asyncio.create_task(handle(*ends))), "127.0.0.1", 0)
+    async with server:
+        yield "http://{}:{}".format(*server.sockets[0].getsockname()[:2])
+    await asyncio.gather(*served)
+
+
+@asynccontextmanager
 async def raw_server(*answers: bytes) -> AsyncIterator[tuple[str, list[int]]]:
     """Answers the requests of each connection with these bytes in turn; and after how many of them it was closed."""
     closed: list[int] = []
@@ -94,11 +113,9 @@ async def raw_server(*answers: bytes) -> AsyncIterator[tuple[str, list[int]]]:
             writer.write(answers[min(requests, len(answers) - 1)])
             requests += 1
         closed.append(requests)
-        writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
-        yield "http://{}:{}".format(*server.sockets[0].getsockname()[:2]), closed
+    async with listening(serve) as url:
+        yield url, closed
 
 
 def sized(body: bytes, more: bytes = b"") -> bytes:
@@ -131,3 +148,46 @@ async def test_who_is_cancelled_leaves_no_answer_to_the_next() -> None:
         again.cancel()
         with pytest.raises(asyncio.CancelledError):
             await again
+
+
+async def test_what_comes_without_a_request_is_nobodys_answer() -> None:
+    first_read = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answers with the target, and once more, with something else, when the first answer has been read."""
+        while line := await reader.readline():
+            while (await reader.readline()).strip():
+                pass
+            writer.write(sized(b'"%b"' % line.split()[1]))
+            await first_read.wait()
+            writer.write(sized(b'"nobody asked"'))
+
+    async with listening(serve) as url, aclosing(client_for(url, concurrency=1)) as client:
+        assert await client.request("GET", "/a", decode=parse_json) == "/a"
+        first_read.set()
+        for _ in range(200):
+            await asyncio.sleep(0)
+        assert await client.request("GET", "/b", decode=parse_json) == "/b"
+
+
+async def test_connections_that_are_kept_are_in_nobodys_way() -> None:
+    """As many are open as may be when something else than a GET is sent, and all are closed at the end."""
+
+    async def answer(raw: web.Request) -> web.Response:
+        return json(raw.method)
+
+    async with serving(answer) as server, aclosing(client_for(server.url, concurrency=2)) as client:
+        for method in ("GET", "POST", "GET"):
+            asked = [client.request(method, "/a", decode=parse_json) for _ in range(4)]
+            assert await asyncio.gather(*asked) == [method] * 4
+
+
+async def test_a_connection_that_was_idle_for_long_is_not_used_again() -> None:
+    async with (
+        raw_server(sized(b"1"), sized(b"2")) as (url, closed),
+        aclosing(client_for(url, concurrency=1)) as client,
+    ):
+        assert await client.request("GET", "/a", decode=parse_json) == 1
+        await asyncio.sleep(6)  # no time passes in this loop
+        assert await client.request("GET", "/a", decode=parse_json) == 1
+        assert closed == [1]

@@ -6,7 +6,6 @@ import asyncio
 import copy
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from random import Random
 from typing import Any, Final
 
@@ -113,7 +112,7 @@ async def refused(opened: SourceSettings, share: float, random: Random, monkeypa
         answer = await exchange(transport, request, *bounds)
         if random.random() > share:
             return answer
-        return replace(answer, body=json.dumps(spoilt(json.loads(answer.body), random)).encode())
+        return answer._replace(body=json.dumps(spoilt(json.loads(answer.body), random)).encode())
 
     monkeypatch.setattr(_client, "exchange", careless)
     source = opened.open()

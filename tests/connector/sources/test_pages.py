@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vectorferry.connector.plugin import IncompleteScanError
-from vectorferry.connector.sources._pages import Page, Tally, identity_by, walk
+from vectorferry.connector.sources._pages import Page, Tally, identities_by, walk
 
 PAGE = 3
 WIDTH = 4
@@ -50,7 +50,7 @@ class Service:
 async def listed(service: Service, width: int) -> tuple[list[int], bool]:
     """The rows as they come, and whether they are all."""
     tally, found = Tally("rows", "id", grows=True), list[int]()
-    async with aclosing(walk(service.fetch, identity_by("id"), width)) as pages:
+    async with aclosing(walk(service.fetch, identities_by("id"), width)) as pages:
         async for page in pages:
             found += [int(row["id"]) for row in tally.fresh(page)]
     try:
@@ -98,7 +98,7 @@ async def test_what_stays_is_listed_or_the_list_is_known_not_to_be_whole(
 
 async def test_no_more_are_asked_for_than_are_wanted_soon() -> None:
     service = Service(30, [1], lambda _: None)
-    async with aclosing(walk(service.fetch, identity_by("id"), WIDTH)) as pages:
+    async with aclosing(walk(service.fetch, identities_by("id"), WIDTH)) as pages:
         await anext(pages)
         for _ in range(50):
             await asyncio.sleep(0)
@@ -121,7 +121,7 @@ async def test_a_failure_comes_after_the_pages_before_it_and_ends_the_others() -
 
     before, found = asyncio.all_tasks(), list[Any]()
     with pytest.raises(LookupError, match="four"):  # noqa: PT012 - what came before the failure has to be kept
-        async for page in walk(fetch, identity_by("id"), WIDTH):
+        async for page in walk(fetch, identities_by("id"), WIDTH):
             found += page.rows
     assert found == [{"id": f"{row}"} for row in range(9)]
     assert asyncio.all_tasks() == before
@@ -134,5 +134,5 @@ async def test_a_list_without_a_count_is_read_page_by_page() -> None:
         page = await service.fetch(number)
         return Page(page.rows, page.total, None)
 
-    assert [len(page.rows) async for page in walk(fetch, identity_by("id"), WIDTH)] == [3, 3, 1]
+    assert [len(page.rows) async for page in walk(fetch, identities_by("id"), WIDTH)] == [3, 3, 1]
     assert service.asked == [1, 2, 3]

@@ -198,6 +198,30 @@ def test_a_column_that_is_not_mapped_any_more_goes(
 
 
 @pytest.mark.parametrize(
+    ("wish", "changed"),
+    family(
+        [
+            ({"index": True}, {}),
+            ({"full_text": "english"}, {}),
+            ({"type": "jsonb", "index": True}, {}),
+            ({"type": "bigint", "index": True}, {"author": column("metadata.author", "jsonb")}),
+            ({"index": True, "full_text": "english"}, {"author": column("metadata.author", "jsonb")}),
+        ],
+        always=(0, 1),
+    ),
+)
+def test_an_index_that_the_mapping_had_is_in_no_columns_way(
+    loaded: Callable[..., None], prepared: Prepared, sql: Sql, wish: Columns, changed: Columns
+) -> None:
+    loaded({"author": {"path": "metadata.author", **wish}})
+    chosen = "SELECT indexdef FROM pg_indexes WHERE schemaname = current_schema() AND indexname ~ '^_sync_by_'"
+    assert "author" in str(sql.execute(chosen).fetchall())
+    prepared(mapped(changed))
+    assert sql.execute(chosen).fetchall() == []
+    assert ("author" in types(sql, "video")) == bool(changed)
+
+
+@pytest.mark.parametrize(
     ("built", "changed", "told"),
     family(
         [

@@ -106,6 +106,20 @@ def test_a_query_of_the_view_goes_along_the_index(loaded: Loaded, where: str) ->
 
 
 @pytest.mark.parametrize(
+    "joined",
+    family(
+        [
+            f"SELECT one.* FROM video_model_v1 one LEFT JOIN assets USING (collection, asset_id) "
+            f"ORDER BY embedding <=> '{NEAR}' LIMIT 10",
+            f"SELECT one.* FROM ({by_distance()}) one JOIN assets USING (collection, asset_id)",
+        ]
+    ),
+)
+def test_a_join_of_the_view_as_documented_goes_along_the_index(loaded: Loaded, joined: str) -> None:
+    assert f"Index Scan using {INDEX}" in plan(loaded.sql, joined)
+
+
+@pytest.mark.parametrize(
     "where",
     family(["collection = 'films 1' AND asset_id = 'video 3'", "feature_id = 'segment 3' AND text = 'number 3'"]),
 )

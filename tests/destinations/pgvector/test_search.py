@@ -84,6 +84,15 @@ def test_filters_mean_what_they_say(sql: Sql, filters: str, numbers: range) -> N
     assert found(sql, filters) == [f"f{number}" for number in numbers]
 
 
+@pytest.mark.usefixtures("asked")
+def test_filters_mean_the_same_to_a_session_that_quotes_all_names(sql: Sql) -> None:
+    """As `pg_dump --quote-all-identifiers` does, and whoever has it as a role's default."""
+    sql.execute("SET quote_all_identifiers = on")
+    assert found(sql, '{"text": {"like": "it%4"}, "metadata.author": ["bob"], "collection": "ads"}') == ["f4"]
+    rows = sql.execute("SELECT asset_id, spans FROM search_assets('video_model_v1', %s, 1)", [ORIGIN]).fetchall()
+    assert [row[0] for row in rows] == ["a0"]
+
+
 @pytest.mark.parametrize(
     "filters",
     [

@@ -122,6 +122,26 @@ def test_records_are_read_only_as_they_are_sent() -> None:
     assert most <= (3 + 1) * 10 + 10 + 1
 
 
+def test_writes_at_the_same_time_hold_no_more_than_one() -> None:
+    """Or a store that is slow would have each of them take as much memory."""
+    begun, read, most = threading.Barrier(4), list[EncodedRecord](), list[int]()
+
+    with written(limits=small(records=10, concurrency=8)) as here, ThreadPoolExecutor(4) as callers:
+
+        def lazily(first: int) -> Iterator[EncodedRecord]:
+            begun.wait(PATIENCE)
+            for one in records(150, first):
+                read.append(one)
+                most.append(len(read) - len(here.recorded()))
+                yield one
+
+        with all_at_once(here.sandbox, 8):
+            sent = [callers.submit(here.writer.upsert, NAMESPACE, lazily(1_000 * n)) for n in range(4)]
+        assert all(each.result(PATIENCE).refused == {} for each in sent)
+        assert len(read) == len(here.recorded()) == 600
+    assert max(most) <= 4 * ((2 + 1) * 10 + 10 + 1)
+
+
 def test_what_goes_wrong_while_records_are_made_ends_the_write_after_what_is_in_flight() -> None:
     def broken() -> Iterator[EncodedRecord]:
         yield from records(10)
