@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from functools import reduce
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
+from functools import cache, partial, reduce
 from operator import or_
 from typing import Any, Final
 
@@ -96,8 +96,20 @@ def unfinished(
     """The partitions that runs of these assets, besides the one of this id, are queued or under way for, however these
     were asked for."""
     runs = instance.get_runs(dg.RunsFilter(statuses=list(NOT_FINISHED_STATUSES)))
-    ours = (run for run in runs if run.job_name == job or not set(assets).isdisjoint(run.asset_selection or ()))
+    made = cache(partial(_assets_of_plan, instance))  # runs of one job share their plan
+    ours = (run for run in runs if run.job_name == job or not _assets_of(run, made).isdisjoint(assets))
     return {key for run in ours if run.run_id != besides for key in _partitions_of(run.tags, order)}
+
+
+def _assets_of(run: dg.DagsterRun, made: Callable[[str], Set[dg.AssetKey]]) -> Set[dg.AssetKey]:
+    """What a run makes. One of a whole job, which may be the user's own, names no assets; its plan does."""
+    if run.asset_selection is not None or run.execution_plan_snapshot_id is None:
+        return run.asset_selection or frozenset()
+    return made(run.execution_plan_snapshot_id)
+
+
+def _assets_of_plan(instance: dg.DagsterInstance, snapshot: str) -> Set[dg.AssetKey]:
+    return instance.get_execution_plan_snapshot(snapshot).asset_selection
 
 
 def _partitions_of(tags: Mapping[str, str], order: Sequence[str]) -> Sequence[str]:

@@ -73,6 +73,11 @@ class CollectionPartitions(dg.DynamicPartitionsDefinition):
         partitions.file_keys = tuple(map(partition_key, named_collections(settings)))
         return partitions
 
+    def __hash__(self) -> int:
+        """That of Dagster's own definition with this name, which is equal to this one: an asset of the user's that has
+        it can be in one job with the tables."""
+        return hash(dg.DynamicPartitionsDefinition(name=self.store_name))
+
     def current(self, instance: dg.DagsterInstance) -> list[str]:
         """The keys that are synced as a matter of course: those of the file, or else all that the instance holds."""
         return list(self.file_keys or instance.get_dynamic_partitions(self.store_name))

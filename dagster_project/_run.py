@@ -18,6 +18,7 @@ from vectorferry import Progress, Reread, Summary, SyncOptions, SyncSettings, em
 from vectorferry.connector._engine import EmbeddingMap, Fleet, fleets_of
 from vectorferry.connector.plugin import (
     MODALITIES,
+    Capability,
     ConfigurationError,
     Destination,
     DestinationError,
@@ -53,7 +54,7 @@ from vectorferry.dagster._metadata import (
     scan_metadata,
     table_metadata,
 )
-from vectorferry.dagster._partitions import CollectionPartitions, Collections, collection_of, remembered
+from vectorferry.dagster._partitions import CollectionPartitions, Collections, collection_of, partition_key, remembered
 from vectorferry.dagster._targets import ModalityTable, Target, VectorIndex, destination_name, further_indexes
 from vectorferry.destinations import PgvectorDestination
 
@@ -152,7 +153,7 @@ class _Step:
                 self.remaining[key] = collection
             except VectorferryError as error:
                 self._fail(key, error)
-                if hopeless(error) or not isinstance(error, ConfigurationError):
+                if hopeless(error) or not isinstance(error, ConfigurationError | DestinationError):
                     self.remaining.clear()
                     return
 
@@ -160,15 +161,25 @@ class _Step:
         """The id of a collection that has been synced and is not listed any more. Raises `ConfigurationError` for one
         that never has been: somebody has mistyped it."""
         collection = collection_of(key)
-        if collection is None or not self._was_synced(key):
-            raise ConfigurationError(
-                f"partition {key}: the source has no such collection, and none was ever synced under this name; "
-                "delete the partition"
-            )
-        return collection
+        if collection is not None and key in self._synced_before:
+            return collection
+        if (stored := self._stored.get(key)) is not None:
+            return stored
+        raise ConfigurationError(
+            f"partition {key}: the source has no such collection, and none was ever synced under this name; "
+            "delete the partition"
+        )
 
-    def _was_synced(self, key: str) -> bool:
-        return key in self._synced_before
+    @cached_property
+    def _stored(self) -> Mapping[str, str]:
+        """By partition key, the collections that destinations hold something of. Dagster forgets what it has synced
+        when assets are wiped or get other keys, and has never known what was synced elsewhere."""
+        stored = set[str]()
+        for place in self.selection.places:
+            with _opened(self.selection.settings, place) as opened:
+                if Capability.STORED_COLLECTIONS in opened.capabilities:
+                    stored.update(opened.stored_collections())
+        return {partition_key(each): each for each in stored}
 
     @cached_property
     def _synced_before(self) -> set[str]:

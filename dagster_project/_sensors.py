@@ -10,9 +10,10 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from os import environ
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 import dagster as dg
+from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
 from vectorferry import SyncSettings
 from vectorferry.connector._engine import run_marks
@@ -31,6 +32,19 @@ from vectorferry.dagster._targets import ModalityTable, Target
 
 SECONDS_BETWEEN_TICKS: Final = 60
 RUNS_PER_TICK: Final = 10
+Kept = TypeVar("Kept")
+
+
+def _kept(context: dg.SensorEvaluationContext, kind: TypeAdapter[Kept], anew: Kept) -> Kept:
+    """What the tick before has kept in the cursor. Somebody may have edited that, or a later version written it; to
+    begin anew costs some runs that find nothing to do, and a sensor that fails would have to be reset by hand."""
+    if not context.cursor:
+        return anew
+    try:
+        return kind.validate_json(context.cursor)
+    except ValidationError:
+        context.log.warning("the sensor's cursor is none that this version has written; it begins anew")
+        return anew
 
 
 def discovery_sensor(
@@ -69,7 +83,7 @@ def discovery_sensor(
         gone = set() if partitions.file_keys else set(known).difference(keys)
         busy = unfinished(context.instance, job.name, assets, known) if gone else set()
         new = sorted(set(keys).difference(known))[:RUNS_PER_TICK]
-        return _asked_for(partitions, new, gone, busy, _Cursor.read(context.cursor), len(keys))
+        return _asked_for(partitions, new, gone, busy, _kept(context, CURSOR, _Cursor()), len(keys))
 
     return discover
 
@@ -85,9 +99,8 @@ class _Cursor:
     vanished: Sequence[str] = ()
     since: str = ""
 
-    @classmethod
-    def read(cls, cursor: str | None) -> _Cursor:
-        return cls(**json.loads(cursor)) if cursor else cls()
+
+CURSOR: Final = TypeAdapter(_Cursor)
 
 
 def _asked_for(
@@ -210,10 +223,8 @@ class _Marks:
     shape: str = ""
     asked: Mapping[str, _Ask] = field(default_factory=dict)
 
-    @classmethod
-    def read(cls, cursor: str | None) -> _Marks:
-        fields = json.loads(cursor) if cursor else {}
-        return cls(**{**fields, "asked": {key: _Ask(**each) for key, each in fields.get("asked", {}).items()}})
+
+MARKS: Final = TypeAdapter(_Marks)
 
 
 def _shape(settings: SyncSettings) -> str:
@@ -237,7 +248,7 @@ class _Seen:
 def _look(context: dg.SensorEvaluationContext, settings: SyncSettings, keys: Sequence[str]) -> _Seen:
     """The marks of these partitions, of as many as there is time for, beginning where the last tick ended."""
     began = time.monotonic()
-    before = _Marks.read(context.cursor)
+    before = _kept(context, MARKS, _Marks())
     turned = [*(key for key in sorted(keys) if key >= before.next), *(key for key in sorted(keys) if key < before.next)]
     collections = Collections(settings, environ)
     ids = {collection: key for key in turned if (collection := collections.id_of(key)) is not None}
@@ -273,11 +284,11 @@ def outside_sensor(
     def record(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         check_name(context.instance, settings, _location(context))
         current = getattr(context.resources, resource_key).settings(settings)
-        cursors = {place: _Read(**each) for place, each in json.loads(context.cursor or "{}").items()}
+        cursors = _kept(context, READ, {})
         events: list[dg.AssetMaterialization] = []
         key_of = _KeyOf(current)
         for place in sorted({min(target.places) for target in targets.values() if target.places}):
-            before = cursors.get(str(place)) or _Read((datetime.now(UTC) - LOOKS_BACK).isoformat())
+            before = cursors.get(str(place)) or _Read(_now() - LOOKS_BACK)
             try:
                 runs, cursors[str(place)] = _new_runs(current, place, before)
             except DestinationError as error:
@@ -294,7 +305,7 @@ def outside_sensor(
             asset_events=events,
             dynamic_partitions_requests=[partitions.build_add_request(new)] if new else None,
             skip_reason=None if events else "no sync has ended outside Dagster",
-            cursor=json.dumps({place: asdict(each) for place, each in cursors.items()}),
+            cursor=READ.dump_json(cursors).decode(),
         )
 
     return record
@@ -304,8 +315,11 @@ def outside_sensor(
 class _Read:
     """How far the books of a destination have been read: what was recorded since then, but for the runs that were."""
 
-    since: str
+    since: AwareDatetime
     runs: Sequence[str] = ()
+
+
+READ: Final = TypeAdapter(dict[str, _Read])
 
 
 def _new_runs(settings: SyncSettings, place: int, before: _Read) -> tuple[list[RecordedRun], _Read]:
@@ -313,14 +327,12 @@ def _new_runs(settings: SyncSettings, place: int, before: _Read) -> tuple[list[R
     with closing(resolved.open(settings.name)) as opened:
         if Capability.RUNS not in opened.capabilities:
             return [], before
-        read = opened.runs(datetime.fromisoformat(before.since), limit=RUNS_PER_LOOK + len(before.runs))
+        read = opened.runs(before.since, limit=RUNS_PER_LOOK + len(before.runs))
     new = [run for run in read if _name(run) not in before.runs]
     newest = max((run.recorded_at for run in read if run.recorded_at), default=None)
-    since = (
-        max(datetime.fromisoformat(before.since), newest - OVERLAP) if newest else datetime.fromisoformat(before.since)
-    )
+    since = max(before.since, newest - OVERLAP) if newest else before.since
     again = [_name(run) for run in read if run.recorded_at and run.recorded_at >= since]
-    return new, _Read(since.isoformat(), again)
+    return new, _Read(since, again)
 
 
 def _name(run: RecordedRun) -> str:

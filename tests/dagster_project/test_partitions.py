@@ -13,7 +13,7 @@ from tests.dagster_project.conftest import Load
 from tests.dagster_project.plugins import ShelfSource
 from tests.dagster_project.running import failure_of, materialize, recorded
 from tests.examples import family
-from vectorferry.connector.plugin import Listing
+from vectorferry.connector.plugin import MODALITIES, Listing
 from vectorferry.connector.testing import MemoryDestination
 from vectorferry.dagster._partitions import partition_key
 
@@ -138,6 +138,49 @@ def test_a_collection_that_is_gone_stays_until_the_guard_lets_it_go(
     assert recorded(instance, "media/video")["lectures"]["dagster/partition_row_count"] == 0
     assert instance.get_dynamic_partitions("media_collections") == ["ads", "news"]
     assert materialize(allowed, instance, "ads", "news").success
+
+
+@pytest.mark.parametrize(
+    ("collection", "is_wiped"),
+    [("lectures", True), ("l" * 300, False), pytest.param("l" * 300, True, marks=pytest.mark.long)],
+)
+def test_a_collection_that_is_gone_is_settled_whatever_dagster_remembers_of_it(
+    load: Load,
+    source: ShelfSource,
+    box: MemoryDestination,
+    instance: dg.DagsterInstance,
+    collection: str,
+    is_wiped: bool,
+) -> None:
+    """Of assets with other keys it remembers as much as of wiped ones; of a long id the key holds a hash."""
+    source.assets[collection] = source.assets.pop("lectures")
+    key = partition_key(collection)
+    defs = load(deletes={"unguarded": [collection]})
+    instance.add_dynamic_partitions("media_collections", ["ads", key])
+    assert materialize(defs, instance, "ads", key).success
+    del source.assets[collection]
+    if is_wiped:
+        instance.wipe_assets([dg.AssetKey(["media", each.value]) for each in MODALITIES])
+    assert materialize(defs, instance, "ads", key).success
+    assert not box.assets[collection]
+    assert instance.get_dynamic_partitions("media_collections") == ["ads"]
+
+
+@pytest.mark.filterwarnings("ignore:.*varying BackfillPolicies")
+def test_an_asset_with_partitions_of_that_name_goes_into_a_job_with_the_tables(
+    load: Load, instance: dg.DagsterInstance
+) -> None:
+    @dg.asset(
+        deps=[["media", "video"]],
+        partitions_def=dg.DynamicPartitionsDefinition(name="media_collections"),
+    )
+    def captions() -> None: ...
+
+    both = dg.define_asset_job("both", selection=["media/video", "captions"])
+    defs = dg.Definitions.merge(load(), dg.Definitions([captions], jobs=[both]))
+    instance.add_dynamic_partitions("media_collections", ["ads"])
+    assert defs.resolve_job_def("both").execute_in_process(partition_key="ads", instance=instance).success
+    assert set(recorded(instance, "media/video")) == set(recorded(instance, "captions")) == {"ads"}
 
 
 @pytest.mark.long

@@ -75,6 +75,29 @@ def test_a_backfill_that_is_under_way_is_an_unfinished_run(load: Load, stored: d
     assert skipped == "every collection is in a run that has not finished yet: a, b, c, d, e"
 
 
+@pytest.mark.filterwarnings("ignore:.*varying BackfillPolicies")
+@pytest.mark.parametrize("workers", [None, 2])
+def test_a_run_of_a_job_of_the_user_s_is_an_unfinished_run(
+    load: Load, stored: dg.DagsterInstance, workers: int | None
+) -> None:
+    stored.add_dynamic_partitions("media_collections", COLLECTIONS)
+
+    @dg.asset(
+        partitions_def=dg.DynamicPartitionsDefinition(name="media_collections"),
+    )
+    def report() -> None: ...
+
+    theirs = [
+        dg.define_asset_job("nightly", selection=["media/video", "report"]),
+        dg.define_asset_job("reports", selection=["report"]),
+    ]
+    defs = dg.Definitions.merge(load(workers=workers), dg.Definitions(assets=[report], jobs=theirs))
+    for name in ("nightly", "reports"):  # as from the launchpad and from schedules, which name no assets
+        partition = {"nightly": "c", "reports": "d"}[name]
+        stored.create_run_for_job(defs.resolve_job_def(name), tags={"dagster/partition": partition})
+    assert spans(requests(defs, stored)) == ["a...b", "d...e"]
+
+
 def test_a_run_has_at_most_as_many_collections_as_the_file_says(load: Load, stored: dg.DagsterInstance) -> None:
     stored.add_dynamic_partitions("media_collections", COLLECTIONS)
     defs = load(schedule={"cron": "@daily", "timezone": "Europe/Berlin", "per_run": 2})

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import time
 from datetime import UTC, datetime, timedelta
 from typing import NoReturn
@@ -136,6 +137,26 @@ def test_a_cursor_that_was_reset_leads_to_no_run_key_that_dagster_has_seen(
     monkeypatch.setattr("vectorferry.dagster._sensors._now", lambda: datetime(2026, 12, 31, tzinfo=UTC))
     again = tick(load(), stored)
     assert (first.run_requests or [])[0].run_key != (again.run_requests or [])[0].run_key
+
+
+@pytest.mark.parametrize("sensor", ["discovery", "changes", "outside"])
+@pytest.mark.parametrize("cursor", ["anything", "[]", '{"requested": "many"}', '{"0": {"since": "monday"}}'])
+def test_a_cursor_that_somebody_has_edited_stops_no_sensor(
+    load: Load, stored: dg.DagsterInstance, sensor: str, cursor: str
+) -> None:
+    defs = load()
+    after = tick(defs, stored, cursor, sensor)
+    assert after.cursor != cursor
+    assert tick(defs, stored, after.cursor, sensor).skip_message
+
+
+def test_a_cursor_of_a_later_version_is_read_as_far_as_it_is_known(load: Load, stored: dg.DagsterInstance) -> None:
+    defs = load()
+    tick(defs, stored)
+    first = tick(defs, stored, sensor="changes").cursor
+    assert first
+    later = json.dumps({**json.loads(first), "of_a_later_version": 1})
+    assert tick(defs, stored, later, "changes").skip_message == "nothing has changed in 3 of 3 collections"
 
 
 def test_a_collection_that_the_file_no_longer_names_is_left_alone(load: Load, stored: dg.DagsterInstance) -> None:
