@@ -88,7 +88,6 @@ class ApiClient:
         self._settings = settings
         self._key = settings.api_key.get_secret_value().strip()
         self._headers = self._checked_headers()
-        self._json_headers = {**self._headers, "Content-Type": "application/json"}
         self._address = self._checked_address()
         key_help = f"Check {settings.key_path}. {settings.key_advice}".strip()
         self._judge = Judge(self._address.base_url, self._address.host, self._key, key_help)
@@ -276,11 +275,10 @@ class ApiClient:
     def _built(self, method: str, url: str, json: Any, form: Form | None) -> Outgoing:
         if form is not None:
             request = httpx.Request(method, url, files=[(name, (None, value)) for name, value in form])
-            headers = {**self._headers, "Content-Type": request.headers["content-type"]}
-            return Outgoing(method, url, headers, request.read())
+            return Outgoing(method, url, self._headers, request.read(), request.headers["content-type"])
         if json is None:
             return Outgoing(method, url, self._headers)
-        return Outgoing(method, url, self._json_headers, orjson.dumps(json))
+        return Outgoing(method, url, self._headers, orjson.dumps(json), "application/json")
 
     def _connect(self) -> _Wire:
         settings = self._settings

@@ -5,7 +5,7 @@ headers they carry, hangs on ours as a cause or context.
 
 A transport of httpx decides how a service is reached: certificates, a proxy, limits. What it makes of each request and
 answer took more than half of the time that a small one takes altogether, so that these go to its session directly; and
-what the session makes of each took half of what was left, so that a plain GET goes to its connections directly.
+what the session makes of each took half of what was left, so that a plain request goes to its connections directly.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from vectorferry.connector._model._errors import RetryableError, SourceError, Ve
 from vectorferry.connector.http._answer import LARGE, Answer, Meaning, in_words, meaning_of
 from vectorferry.connector.http._errors import UnreadableError, one_line
 from vectorferry.connector.http._pace import TimeLimit, Timer
-from vectorferry.connector.http._prepared import PreparedGet, Read, prepared_get
+from vectorferry.connector.http._prepared import PreparedRequests, Read, prepared_requests
 
 ACCEPTED: Final = "gzip"
 """What a request says that it takes."""
@@ -51,6 +51,9 @@ LIBRARY_FAILURES: Final = (
 )
 
 
+METHODS: Final = frozenset({"DELETE", "GET", "PATCH", "POST", "PUT"})
+"""Whose answers have a body."""
+
 _log = logging.getLogger("vectorferry.http")
 
 
@@ -61,7 +64,9 @@ class Outgoing:
     method: str
     url: str
     headers: Mapping[str, str] = field(default_factory=dict)
+    """Those that every request of a client has."""
     content: bytes | None = None
+    content_type: str | None = None
 
 
 async def exchange(
@@ -194,7 +199,7 @@ class SingleSendTransport(AiohttpTransport):
     """
 
     timeout = aiohttp.ClientTimeout()
-    _prepared: PreparedGet | None = None
+    _prepared: PreparedRequests | None = None
 
     def __init__(self, limits: httpx.Limits, proxy: httpx.Proxy | None) -> None:
         super().__init__(limits=limits, proxy=proxy)
@@ -215,18 +220,20 @@ class SingleSendTransport(AiohttpTransport):
 
     async def exchange(self, request: Outgoing, read: Read) -> Answer:
         """The answer to a request, whose body `read` reads once its headers have come."""
-        if request.method == "GET" and request.content is None:
+        if request.method in METHODS:
             prepared = self._prepared
             if prepared is None or prepared.headers is not request.headers:
                 prepared = self._prepare(request)
             if prepared is not None and (target := prepared.target(request.url)) is not None:
-                return Answer(*await prepared.send(target, read))
+                content = request.content if request.content is not None or request.method == "GET" else b""
+                return Answer(*await prepared.send(request.method, target, content, request.content_type, read))
         self._release()
+        kind = {"Content-Type": request.content_type} if request.content_type else {}
         async with self._session.request(
             request.method,
             request.url,
             data=request.content,
-            headers=request.headers,
+            headers={**request.headers, **kind},
             allow_redirects=False,
             **self._by_proxy,
         ) as response:
@@ -237,10 +244,10 @@ class SingleSendTransport(AiohttpTransport):
         self._release()
         await super().aclose()
 
-    def _prepare(self, request: Outgoing) -> PreparedGet | None:
+    def _prepare(self, request: Outgoing) -> PreparedRequests | None:
         self._release()
         idle_seconds = math.inf if self.limits.keepalive_expiry is None else self.limits.keepalive_expiry
-        self._prepared = prepared_get(
+        self._prepared = prepared_requests(
             self._session, request.url, request.headers, self._by_proxy, self.timer, idle_seconds
         )
         return self._prepared

@@ -1,4 +1,4 @@
-"""GET requests of which all but the path is the same: written once, and sent on aiohttp's connections as they are.
+"""Requests of which all but path and body is the same: written once, and sent on aiohttp's connections as they are.
 
 Connections, TLS, a proxy's tunnel, time limits and the parsing of answers are aiohttp's. What its session does besides,
 for each request anew, is for redirects, cookies, credentials in addresses, traces and bodies: none of that is ours, and
@@ -35,7 +35,7 @@ Read: TypeAlias = Callable[[CIMultiDictProxy[str], aiohttp.StreamReader, TimeLim
 """
 
 
-class PreparedGet:
+class PreparedRequests:
     """Sends requests with these headers to the origin of `url`, for whose connections `proxy` is what
     `ClientSession.request` takes of one. It keeps those that answers came over, each for `idle_seconds` at most."""
 
@@ -72,7 +72,7 @@ class PreparedGet:
         lines = [f"{name}: {value}" for name, value in self._template.headers.items()]
         if not all(map(can_travel, lines)):
             raise ValueError("a header that cannot be sent")
-        self._rest = "\r\n".join((" HTTP/1.1", *lines, "", "")).encode()
+        self._rest = "\r\n".join((" HTTP/1.1", *lines, "")).encode()
 
     def target(self, url: str) -> str | None:
         """What stands for this URL in a request; None where it is for aiohttp's session."""
@@ -81,20 +81,23 @@ class PreparedGet:
         target = url[len(self._origin) :]
         return target if TARGET.match(target) else None
 
-    async def send(self, target: str, read: Read) -> tuple[int, Mapping[str, str], bytes]:
+    async def send(
+        self, method: str, target: str, content: bytes | None, content_type: str | None, read: Read
+    ) -> tuple[int, Mapping[str, str], bytes]:
         """Status, headers and body of the answer."""
+        ending = b"\r\n" if content is None else _of_content(content, content_type)
         connection = self._usable() or await self._opened()
         try:
             protocol = connection.protocol
             assert protocol is not None
             assert protocol.transport is not None
-            protocol.transport.write(b"GET %b%b" % (target.encode(), self._rest))
+            protocol.transport.write(b"%b %b%b%b" % (method.encode(), target.encode(), self._rest, ending))
             with self._timer.limit(self._silence) as silence:
-                message, content = await protocol.read()
+                message, answer = await protocol.read()
                 while 100 <= message.code < 200 and message.code != 101:
                     silence.restart()
-                    message, content = await protocol.read()
-                body = await read(message.headers, content, silence)
+                    message, answer = await protocol.read()
+                body = await read(message.headers, answer, silence)
         except BaseException:
             connection.close()
             raise
@@ -129,15 +132,21 @@ class PreparedGet:
         return connection
 
 
-def prepared_get(
+def _of_content(content: bytes, content_type: str | None) -> bytes:
+    """The last headers, and what they are of."""
+    kind = f"Content-Type: {content_type}\r\n".encode() if content_type else b""
+    return b"%bContent-Length: %d\r\n\r\n%b" % (kind, len(content), content)
+
+
+def prepared_requests(
     session: aiohttp.ClientSession,
     url: str,
     headers: Mapping[str, str],
     proxy: Mapping[str, Any],
     timer: Timer,
     idle_seconds: float,
-) -> PreparedGet | None:
+) -> PreparedRequests | None:
     """None with an aiohttp that this was not tried with."""
     if not aiohttp.__version__.startswith(TRIED):
         return None
-    return PreparedGet(session, url, headers, proxy, timer, idle_seconds)
+    return PreparedRequests(session, url, headers, proxy, timer, idle_seconds)

@@ -1,4 +1,4 @@
-"""GET requests that are written once: what is sent, and what becomes of connections, as aiohttp's session has it."""
+"""Requests that are written once: what is sent, and what becomes of connections, as aiohttp's session has it."""
 
 from __future__ import annotations
 
@@ -22,16 +22,17 @@ BY_THE_SESSION = ("none",)
 ODD = "a b/c?d#e%f&g=h+ü~.'(x)!*"
 
 
-async def asked(path: str, **request: Any) -> tuple[str, list[tuple[str, str]]]:
-    """What a server sees of a request: its target as it was sent, and its headers."""
-    seen: list[tuple[str, list[tuple[str, str]]]] = []
+async def asked(path: str, method: str = "GET", **request: Any) -> tuple[str, list[tuple[str, str]], bytes]:
+    """What a server sees of a request: its target as it was sent, its headers and its body."""
+    seen: list[tuple[str, list[tuple[str, str]], bytes]] = []
 
     async def answer(raw: web.Request) -> web.Response:
-        seen.append((raw.raw_path, sorted((name, text) for name, text in raw.headers.items() if name != "Host")))
+        headers = sorted((name, text) for name, text in raw.headers.items() if name != "Host")
+        seen.append((f"{raw.method} {raw.raw_path}", headers, await raw.read()))
         return json({"host": raw.headers["Host"]})
 
     async with serving(answer) as server, aclosing(client_for(f"{server.url}/base")) as client:
-        said = await client.request("GET", path, decode=parse_json, **request)
+        said = await client.request(method, path, decode=parse_json, **request)
         assert said == {"host": server.host}
     return seen[0]
 
@@ -45,9 +46,36 @@ async def test_the_same_is_sent_as_by_the_session(
 ) -> None:
     ours = await asked(path, params=params)
     monkeypatch.setattr(prepared, "TRIED", BY_THE_SESSION)
-    target, headers = await asked(path, params=params)
+    target, headers, _ = await asked(path, params=params)
     assert ours[1] == headers
     assert unquoted(ours[0]) == unquoted(target)  # the session undoes what need not be quoted
+
+
+@pytest.mark.parametrize(
+    ("method", "request_of"),
+    [
+        ("POST", {"json": {"collections": ["ü", None]}}),
+        ("POST", {}),
+        ("PUT", {"json": []}),
+        ("PATCH", {"json": {}}),
+        ("DELETE", {}),
+        ("DELETE", {"json": {"ids": [1]}}),
+    ],
+)
+async def test_so_is_what_has_a_body(method: str, request_of: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = await asked("/assets", method, **request_of)
+    monkeypatch.setattr(prepared, "TRIED", BY_THE_SESSION)
+    target, headers, body = await asked("/assets", method, **request_of)
+    of_nothing = ("Content-Type", "application/octet-stream")
+    assert ours == (target, [header for header in headers if header != of_nothing], body)
+
+
+async def test_a_form_has_its_own_kind_of_content() -> None:
+    _, headers, body = await asked("/assets", "POST", form=[("url", "https://example.com/ü.mp4"), ("option", "visual")])
+    kind = dict(headers)["Content-Type"]
+    assert kind.startswith("multipart/form-data; boundary=")
+    assert body.count(kind.partition("boundary=")[2].encode()) == 3
+    assert "https://example.com/ü.mp4".encode() in body
 
 
 def unquoted(target: str) -> tuple[list[str], list[tuple[str, str]]]:
@@ -150,36 +178,39 @@ async def test_who_is_cancelled_leaves_no_answer_to_the_next() -> None:
             await again
 
 
-async def test_what_comes_without_a_request_is_nobodys_answer() -> None:
+@pytest.mark.parametrize("request_of", [{"method": "GET"}, {"method": "POST", "json": {"page": 1}}])
+async def test_what_comes_without_a_request_is_nobodys_answer(request_of: dict[str, Any]) -> None:
     first_read = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answers with the target, and once more, with something else, when the first answer has been read."""
         while line := await reader.readline():
-            while (await reader.readline()).strip():
-                pass
+            length = 0
+            while header := (await reader.readline()).strip():
+                length = int(header.split()[1]) if header.lower().startswith(b"content-length:") else length
+            await reader.readexactly(length)
             writer.write(sized(b'"%b"' % line.split()[1]))
             await first_read.wait()
             writer.write(sized(b'"nobody asked"'))
 
     async with listening(serve) as url, aclosing(client_for(url, concurrency=1)) as client:
-        assert await client.request("GET", "/a", decode=parse_json) == "/a"
+        assert await client.request(path="/a", decode=parse_json, **request_of) == "/a"
         first_read.set()
         for _ in range(200):
             await asyncio.sleep(0)
-        assert await client.request("GET", "/b", decode=parse_json) == "/b"
+        assert await client.request(path="/b", decode=parse_json, **request_of) == "/b"
 
 
 async def test_connections_that_are_kept_are_in_nobodys_way() -> None:
-    """As many are open as may be when something else than a GET is sent, and all are closed at the end."""
+    """As many are open as may be when something is sent by the session, and all are closed at the end."""
 
     async def answer(raw: web.Request) -> web.Response:
-        return json(raw.method)
+        return json(raw.path)
 
     async with serving(answer) as server, aclosing(client_for(server.url, concurrency=2)) as client:
-        for method in ("GET", "POST", "GET"):
-            asked = [client.request(method, "/a", decode=parse_json) for _ in range(4)]
-            assert await asyncio.gather(*asked) == [method] * 4
+        for path in ("/a", "/a|b", "/a"):
+            asked = [client.request("GET", path, decode=parse_json) for _ in range(4)]
+            assert await asyncio.gather(*asked) == [path] * 4
 
 
 async def test_a_connection_that_was_idle_for_long_is_not_used_again() -> None:
