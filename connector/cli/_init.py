@@ -148,11 +148,12 @@ def init(
         _check(config, chosen)
         return
     sandbox = "`type: sandbox`" + ("" if source is InitSource.MIXPEEK else f" and `service: {source}`")
+    left_out = "api_key and namespace" if source is InitSource.MIXPEEK_DOCUMENTS else "api_key"
     exported = VARIABLES[source] + (f" {database}=…" if database else "")
     into = "your Postgres" if database else "an embedded Postgres here, until you uncomment `url`"
     console.print(
         f"Wrote {where}. Next:\n\n"
-        f"  export {exported}    or, before you have one: {sandbox}, without api_key\n"
+        f"  export {exported}    or, before you have one: {sandbox}, without {left_out}\n"
         f"  vectorferry sync{chosen}            into {into}",
         markup=False,
         soft_wrap=True,

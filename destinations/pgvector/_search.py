@@ -11,6 +11,7 @@ from psycopg.rows import dict_row
 
 from vectorferry.connector.plugin import (
     ConfigurationError,
+    Modality,
     SearchAnswer,
     SearchQuery,
     SparseVector,
@@ -40,7 +41,7 @@ def search(driver: Driver, schema: str, catalogue: Catalogue, query: SearchQuery
         driver.execute("SET LOCAL enable_indexscan = off")
     rows = _ask(driver, statement)
     if not rows and query.like is not None:
-        _check_known(driver, schema, entry, query.like)
+        _check_known(driver, schema, catalogue, entry, query.like)
     return SearchAnswer(statement.as_string(driver), rows, exact=query.exact)
 
 
@@ -67,6 +68,11 @@ def _near(words: str, hint: str) -> str:
 def _named(catalogue: Catalogue, query: SearchQuery) -> list[VectorEntry]:
     """The generations of the named vector that is asked for, the current one first."""
     named = catalogue.named(query.modality)
+    if not named and (others := [each.value for each in Modality if catalogue.named(each)]):
+        # Another sync would not help: there may be nothing of this modality at the source.
+        raise ConfigurationError(
+            f"there are no {query.modality} vectors: choose one of {', '.join(others)} with --modality"
+        )
     if not named:
         raise ConfigurationError(f"there are no {query.modality} vectors yet; run `vectorferry sync` first")
     matching = [name for name in named if query.vector_name in (None, name)]
@@ -132,9 +138,19 @@ def _more_like(
     )
 
 
-def _check_known(driver: Driver, schema: str, entry: VectorEntry, feature_id: str) -> None:
+def _check_known(driver: Driver, schema: str, catalogue: Catalogue, entry: VectorEntry, feature_id: str) -> None:
     if not _has_feature(driver, schema, entry, feature_id):
-        raise ConfigurationError(f"no {entry.modality} feature {feature_id} has a vector named {entry.vector_name}")
+        others = [each.value for each in Modality if _is_stored(driver, schema, catalogue, each, feature_id)]
+        hint = f"; ask with --modality {others[0]}" if others else ""
+        raise ConfigurationError(
+            f"no {entry.modality} feature {feature_id} has a vector named {entry.vector_name}{hint}"
+        )
+
+
+def _is_stored(driver: Driver, schema: str, catalogue: Catalogue, modality: Modality, feature_id: str) -> bool:
+    """Whether a named vector of this modality has the feature."""
+    entries = [entry for generations in catalogue.named(modality).values() for entry in generations]
+    return any(_has_feature(driver, schema, entry, feature_id) for entry in entries if entry.modality == modality)
 
 
 def _has_feature(driver: Driver, schema: str, entry: VectorEntry, feature_id: str) -> bool:

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from vectorferry.connector.plugin import ConfigurationError, SearchAnswer, SearchQuery, SparseVector, Vector, closest
+from vectorferry.connector.plugin import (
+    ConfigurationError,
+    Modality,
+    SearchAnswer,
+    SearchQuery,
+    SparseVector,
+    Vector,
+    closest,
+)
 from vectorferry.destinations.pinecone._ids import record_id
 from vectorferry.destinations.pinecone._manifest import Manifest
 from vectorferry.destinations.pinecone._manifest_tables import IndexRow
@@ -87,8 +95,10 @@ class Searcher:
             vector = self._stored(namespaces[collection], identifier) if collection in namespaces else None
             if vector is not None:
                 return vector, (collection, identifier)
+        others = [each.value for each in Modality if each != query.modality and self._manifest.find(query.like, each)]
+        hint = f"; ask with --modality {others[0]}" if others else ""
         raise ConfigurationError(
-            f"no {query.modality} feature {query.like} has a vector named {self._row.vector_name} in Pinecone"
+            f"no {query.modality} feature {query.like} has a vector named {self._row.vector_name} in Pinecone{hint}"
         )
 
     def _stored(self, namespace: str, identifier: str) -> Vector | None:

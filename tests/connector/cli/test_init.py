@@ -65,6 +65,17 @@ def test_one_for_mixpeek_documents_loads_with_every_option_switched_on(vectorfer
     assert settings.destinations[1].model_dump()["vectors"] == ("multimodal_extractor_v1_multimodal_embedding",)
 
 
+def test_what_the_sandbox_does_not_take_is_named(vectorferry: Invoke) -> None:
+    """Every variable of a source but the ones that the sandbox has no use for is a key that it refuses."""
+    for source, left_out in (
+        ("mixpeek", "api_key"),
+        ("mixpeek-documents", "api_key and namespace"),
+        ("twelvelabs", "api_key"),
+    ):
+        written = vectorferry("init", "--source", source, "-c", f"{source}.yaml")
+        assert f", without {left_out}\n" in written.stderr
+
+
 def test_a_file_that_is_there_is_kept_unless_forced(vectorferry: Invoke) -> None:
     file = Path("vectorferry.yaml")
     file.write_text("mine")

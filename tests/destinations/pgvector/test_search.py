@@ -162,9 +162,13 @@ def test_a_vector_can_be_given(asked: PgvectorDestination) -> None:
 @pytest.mark.parametrize(
     ("query", "message"),
     [
-        (SearchQuery(Modality.IMAGE, like="x"), "there are no image vectors yet; run `vectorferry sync` first"),
+        (
+            SearchQuery(Modality.IMAGE, like="x"),
+            "there are no image vectors: choose one of video, text with --modality$",
+        ),
         (SearchQuery(Modality.VIDEO, "other", like="x"), "no vector named other: choose one of model-v1"),
-        (SearchQuery(Modality.VIDEO, like="nobody"), "no video feature nobody"),
+        (SearchQuery(Modality.VIDEO, like="nobody"), "no video feature nobody has a vector named model-v1$"),
+        (SearchQuery(Modality.VIDEO, like="t1"), "no video feature t1 .* model-v1; ask with --modality text$"),
         (SearchQuery(Modality.VIDEO), "--like"),
         (SearchQuery(Modality.VIDEO, like="f1", limit=0), "ask for 1 to 100,000 rows"),
         (SearchQuery(Modality.VIDEO, like="f1", limit=2**31), "ask for 1 to 100,000 rows"),

@@ -70,6 +70,11 @@ def test_a_feature_that_no_store_could_hold_is_not_found(filled: PineconeDestina
             filled.search(SearchQuery(Modality.VIDEO, like=like))
 
 
+def test_a_feature_of_another_modality_says_how_to_ask_for_it(filled: PineconeDestination) -> None:
+    with pytest.raises(ConfigurationError, match=r"no text feature f1 .* in Pinecone; ask with --modality video$"):
+        filled.search(SearchQuery(Modality.TEXT, like="f1"))
+
+
 def test_a_limit_is_within_what_the_store_answers(filled: PineconeDestination) -> None:
     assert len(filled.search(SearchQuery(Modality.VIDEO, like="f1", limit=9_999)).rows) == 1
     for limit in (0, 10_000):
