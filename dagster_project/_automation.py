@@ -96,16 +96,16 @@ def unfinished(
     """The partitions that runs of these assets, besides the one of this id, are queued or under way for, however these
     were asked for."""
     runs = instance.get_runs(dg.RunsFilter(statuses=list(NOT_FINISHED_STATUSES)))
-    made = cache(partial(_assets_of_plan, instance))  # runs of one job share their plan
-    ours = (run for run in runs if run.job_name == job or not _assets_of(run, made).isdisjoint(assets))
+    plan_assets = cache(partial(_assets_of_plan, instance))  # runs of one job share their plan
+    ours = (run for run in runs if run.job_name == job or not _assets_of(run, plan_assets).isdisjoint(assets))
     return {key for run in ours if run.run_id != besides for key in _partitions_of(run.tags, order)}
 
 
-def _assets_of(run: dg.DagsterRun, made: Callable[[str], Set[dg.AssetKey]]) -> Set[dg.AssetKey]:
+def _assets_of(run: dg.DagsterRun, plan_assets: Callable[[str], Set[dg.AssetKey]]) -> Set[dg.AssetKey]:
     """What a run makes. One of a whole job, which may be the user's own, names no assets; its plan does."""
     if run.asset_selection is not None or run.execution_plan_snapshot_id is None:
         return run.asset_selection or frozenset()
-    return made(run.execution_plan_snapshot_id)
+    return plan_assets(run.execution_plan_snapshot_id)
 
 
 def _assets_of_plan(instance: dg.DagsterInstance, snapshot: str) -> Set[dg.AssetKey]:

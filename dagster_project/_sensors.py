@@ -35,7 +35,7 @@ RUNS_PER_TICK: Final = 10
 Kept = TypeVar("Kept")
 
 
-def _kept(context: dg.SensorEvaluationContext, kind: TypeAdapter[Kept], anew: Kept) -> Kept:
+def _memory(context: dg.SensorEvaluationContext, kind: TypeAdapter[Kept], anew: Kept) -> Kept:
     """What the tick before has kept in the cursor. Somebody may have edited that, or a later version written it; to
     begin anew costs some runs that find nothing to do, and a sensor that fails would have to be reset by hand."""
     if not context.cursor:
@@ -83,7 +83,7 @@ def discovery_sensor(
         gone = set() if partitions.file_keys else set(known).difference(keys)
         busy = unfinished(context.instance, job.name, assets, known) if gone else set()
         new = sorted(set(keys).difference(known))[:RUNS_PER_TICK]
-        return _asked_for(partitions, new, gone, busy, _kept(context, CURSOR, _Cursor()), len(keys))
+        return _asked_for(partitions, new, gone, busy, _memory(context, CURSOR, _Cursor()), len(keys))
 
     return discover
 
@@ -248,7 +248,7 @@ class _Seen:
 def _look(context: dg.SensorEvaluationContext, settings: SyncSettings, keys: Sequence[str]) -> _Seen:
     """The marks of these partitions, of as many as there is time for, beginning where the last tick ended."""
     began = time.monotonic()
-    before = _kept(context, MARKS, _Marks())
+    before = _memory(context, MARKS, _Marks())
     turned = [*(key for key in sorted(keys) if key >= before.next), *(key for key in sorted(keys) if key < before.next)]
     collections = Collections(settings, environ)
     ids = {collection: key for key in turned if (collection := collections.id_of(key)) is not None}
@@ -284,7 +284,7 @@ def outside_sensor(
     def record(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         check_name(context.instance, settings, _location(context))
         current = getattr(context.resources, resource_key).settings(settings)
-        cursors = _kept(context, READ, {})
+        cursors = _memory(context, READ, {})
         events: list[dg.AssetMaterialization] = []
         key_of = _KeyOf(current)
         for place in sorted({min(target.places) for target in targets.values() if target.places}):
