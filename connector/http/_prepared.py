@@ -23,7 +23,7 @@ from vectorferry.connector.http._pace import TimeLimit, Timer
 from vectorferry.connector.http._settings import can_travel
 
 TARGET: Final = re.compile(r"(?!.*/\.\.?(?:[/?]|\Z))/[\w.~!$&'()*+,;=:@/?%-]*\Z", re.ASCII)
-"""What is sent as it stands; aiohttp's session makes anything else into what may be."""
+"""What is sent as it stands; anything else is made into what may be, as aiohttp's session does."""
 
 TRIED: Final = ("3.13.", "3.14.")
 """Releases of aiohttp that have the parts asked for here, some of which it does not promise."""
@@ -75,11 +75,15 @@ class PreparedRequests:
         self._rest = "\r\n".join((" HTTP/1.1", *lines, "")).encode()
 
     def target(self, url: str) -> str | None:
-        """What stands for this URL in a request; None where it is for aiohttp's session."""
-        if not url.startswith(self._origin):
+        """What stands for this URL in a request; None where it is of another origin, and for aiohttp's session.
+
+        The session is not asked for what can be sent without it: it takes a connection from among those given back
+        without a look at what has come over it since.
+        """
+        if not url.startswith(f"{self._origin}/"):
             return None
         target = url[len(self._origin) :]
-        return target if TARGET.match(target) else None
+        return target if TARGET.match(target) else URL(url).raw_path_qs
 
     async def send(
         self, method: str, target: str, content: bytes | None, content_type: str | None, read: Read
@@ -124,6 +128,9 @@ class PreparedRequests:
 
     async def _opened(self) -> aiohttp.connector.Connection:
         assert self._connector is not None
+        if self._connector.closed:
+            # Left to the connector, the second such attempt would wait for room that nobody makes any more.
+            raise RuntimeError("a client was closed while a request was under way; wait for its requests first")
         connection = await self._connector.connect(self._template, [], self._timeout)
         assert connection.protocol is not None
         connection.protocol.set_response_params(

@@ -19,6 +19,7 @@ from vectorferry.connector.http import _prepared as prepared
 from vectorferry.connector.http import segment
 
 BY_THE_SESSION = ("none",)
+BY_THE_SESSION_ALONE = "OPTIONS"
 ODD = "a b/c?d#e%f&g=h+ü~.'(x)!*"
 
 
@@ -178,8 +179,9 @@ async def test_who_is_cancelled_leaves_no_answer_to_the_next() -> None:
             await again
 
 
+@pytest.mark.parametrize("path", ["/a", "/a|b"])
 @pytest.mark.parametrize("request_of", [{"method": "GET"}, {"method": "POST", "json": {"page": 1}}])
-async def test_what_comes_without_a_request_is_nobodys_answer(request_of: dict[str, Any]) -> None:
+async def test_what_comes_without_a_request_is_nobodys_answer(path: str, request_of: dict[str, Any]) -> None:
     first_read = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -194,7 +196,7 @@ async def test_what_comes_without_a_request_is_nobodys_answer(request_of: dict[s
             writer.write(sized(b'"nobody asked"'))
 
     async with listening(serve) as url, aclosing(client_for(url, concurrency=1)) as client:
-        assert await client.request(path="/a", decode=parse_json, **request_of) == "/a"
+        assert unquote(await client.request(path=path, decode=parse_json, **request_of)) == path
         first_read.set()
         for _ in range(200):
             await asyncio.sleep(0)
@@ -208,9 +210,9 @@ async def test_connections_that_are_kept_are_in_nobodys_way() -> None:
         return json(raw.path)
 
     async with serving(answer) as server, aclosing(client_for(server.url, concurrency=2)) as client:
-        for path in ("/a", "/a|b", "/a"):
-            asked = [client.request("GET", path, decode=parse_json) for _ in range(4)]
-            assert await asyncio.gather(*asked) == [path] * 4
+        for method in ("GET", BY_THE_SESSION_ALONE, "GET"):
+            asked = [client.request(method, "/a", decode=parse_json) for _ in range(4)]
+            assert await asyncio.gather(*asked) == ["/a"] * 4
 
 
 async def test_a_connection_that_was_idle_for_long_is_not_used_again() -> None:
@@ -222,3 +224,25 @@ async def test_a_connection_that_was_idle_for_long_is_not_used_again() -> None:
         await asyncio.sleep(6)  # no time passes in this loop
         assert await client.request("GET", "/a", decode=parse_json) == 1
         assert closed == [1]
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("releases", [prepared.TRIED, BY_THE_SESSION])
+async def test_a_request_ends_with_its_client(
+    method: str, releases: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not sent again, nor does it wait until the time for all attempts is over."""
+    monkeypatch.setattr(prepared, "TRIED", releases)
+    asked = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        asked.set()
+        await reader.read()
+
+    async with listening(serve) as url, aclosing(client_for(url, concurrency=1)) as client:
+        request = asyncio.create_task(client.request(method, "/a", decode=parse_json))
+        await asked.wait()
+        await client.aclose()
+        with pytest.raises(RuntimeError, match="closed"):
+            await request
