@@ -350,3 +350,11 @@ async def test_what_a_destination_does_not_keep_is_no_difference_to_the_source(s
     source.assets["c"]["a0001"] = replace(one, features=(replace(one.features[0], vectors=other), *one.features[1:]))
     found = await verify(source, [destination], name="media", source_sample=100)
     assert (found.in_step, found.collections["c"].notes) == (True, ["memory keeps no vector words"])
+
+
+async def test_collections_that_no_book_names_are_told_in_order(source: Scripted) -> None:
+    store = MemoryDestination()
+    await sync(source, [store], name="m")
+    others = [f"other{number}" for number in range(9)]
+    store.assets.update(dict.fromkeys(others, store.assets["c"]))
+    assert [*(await verify(source, [store], name="m")).collections] == ["c", *others]

@@ -255,7 +255,7 @@ async def report_unrecorded(check: Check, listed: Collection[str], reports: dict
     `listed`: all of it is extra, and nobody but the user removes it."""
     for reader in check.readers:
         unrecorded = await reader.run(reader.destination.unrecorded_collections)
-        for collection in unrecorded.keys() - {*listed}:
+        for collection in sorted(unrecorded.keys() - {*listed}):
             report = reports.setdefault(safe_id(collection), CollectionReport())
             report.unrecorded = True
             report.notes.append(f"{reader.name}: {UNRECORDED}{' '.join(unrecorded[collection])}")
