@@ -91,10 +91,18 @@ class SyncSchema:
 
     def read_books(self, relations: Relations) -> tuple[Recorded, Sequence[Any]] | None:
         """What was prepared last, and the rows of the catalogue; None where nothing ever was. `relations` are to know
-        of the fixed tables. Raises `ConfigurationError` when an early version made these."""
+        of the fixed tables. Raises `ConfigurationError` when an early version made these, and when somebody has dropped
+        one that says what is in all others."""
         if self.tables.ledger.name not in relations.columns:
             return None
         relations.check_layout({table.name: table.columns.keys() for table in self.tables.metadata.tables.values()})
+        for table in (self.tables.modalities, self.tables.vectors):
+            if table.name not in relations.columns:
+                raise ConfigurationError(
+                    f"the table {self.name}.{table.name} was dropped, and no sync makes it again: it says what the "
+                    "other tables hold. Restore it from a backup, or sync into another `schema`, or drop this one and "
+                    f"sync anew: DROP SCHEMA {self.name} CASCADE;"
+                )
         modalities = select(*(self.tables.modalities.c[name] for name in ("modality", "table_name", "columns")))
         recorded, entries = answers(relations.connection, modalities, stored_entries(self.tables))
         return {

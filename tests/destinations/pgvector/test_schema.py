@@ -260,6 +260,17 @@ def test_a_dropped_view_is_made_again(prepared: Prepared, sql: Sql) -> None:
     assert sql.execute("SELECT feature_id FROM video_model_v1").fetchall() == [("f1",)]
 
 
+@pytest.mark.parametrize("table", family(["_sync_vectors", "_sync_modalities"]))
+def test_what_says_what_the_tables_hold_is_not_made_again(
+    prepared: Prepared, sql: Sql, schema: str, table: str
+) -> None:
+    """Nor is a sync named as what would do so: it is the one that fails."""
+    prepared({}).apply(batch(asset("a", feature("f1"))))
+    sql.execute(f"DROP TABLE {table}")
+    with pytest.raises(ConfigurationError, match=f"{schema}.{table} was dropped, and no sync makes it again"):
+        prepared({})
+
+
 @pytest.mark.parametrize("table", family(["video__model_v1", "video", "assets"]))
 @pytest.mark.long
 def test_what_was_in_a_dropped_table_is_read_again(
