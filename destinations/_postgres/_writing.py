@@ -315,7 +315,7 @@ def send(
 
 
 def delete_keys(connection: Connection, table: Table, collection: str, keys: Sequence[FeatureKey]) -> None:
-    """Delete features of one collection. Raises `DestinationError` where a trigger or a policy keeps some of them."""
+    """Delete features of one collection. Raises `DestinationError` where a trigger keeps some of them."""
     if not keys:
         return
     asset_ids, feature_ids = [asset for asset, _ in keys], [feature for _, feature in keys]
@@ -333,16 +333,15 @@ _THESE: Final = sql.SQL(
 
 # Of row-level triggers, those that are called before the row changes can keep it as it is (bits 0 and 1 of `tgtype`).
 _KEEPERS: Final = sql.SQL(
-    "SELECT c.relname, ARRAY("
-    "SELECT tgname::text FROM pg_trigger WHERE tgrelid = c.oid AND NOT tgisinternal AND tgtype & 3 = 3 "
-    "UNION SELECT polname::text FROM pg_policy WHERE polrelid = c.oid AND c.relrowsecurity ORDER BY 1) "
-    "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
-    "WHERE n.nspname = %s AND c.relname = ANY(CAST(%s AS text[]))"
+    "SELECT c.relname, string_agg(t.tgname, ', ' ORDER BY t.tgname) FROM pg_trigger t "
+    "JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace "
+    "WHERE n.nspname = %s AND c.relname = ANY(CAST(%s AS text[])) AND NOT t.tgisinternal AND t.tgtype & 3 = 3 "
+    "GROUP BY c.relname"
 )
 
 
 def keepers_of(tables: Sequence[Table]) -> Question:
-    """Which triggers and policies these tables of one schema have that can keep rows back."""
+    """Which of these tables of one schema have triggers that can keep rows back, and their names."""
     return sql.Composed([_KEEPERS]), (tables[0].schema, array_literal([table.name for table in tables]))
 
 
@@ -351,15 +350,15 @@ def check_gone(
 ) -> None:
     """Raise `DestinationError` where a table still has `rows` that were to go, by a condition for each and the `values`
     of all. Only those with `keepers` are looked at."""
-    names = {str(table): [*map(str, each)] for table, each in keepers if each}
+    names = {str(table): str(triggers) for table, triggers in keepers}
     for table, which in rows.items():
         if table.name in names:
             place = sql.Identifier(str(table.schema), table.name)
             ((is_left,),) = plain_answers(connection, [(_IS_LEFT.format(place, which), values)])[0]
             if is_left:
                 raise DestinationError(
-                    f"the table {table.schema}.{table.name} keeps rows that were to go: a trigger or a policy keeps "
-                    f"them back ({', '.join(names[table.name])}). Drop it, and run again; nothing of this was written."
+                    f"the table {table.schema}.{table.name} keeps rows that were to go: a trigger keeps them back "
+                    f"({names[table.name]}). Drop it, and run again; nothing of this was written."
                 )
 
 

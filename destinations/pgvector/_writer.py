@@ -224,7 +224,7 @@ def _count_gone(
     left: sql.SQL,
 ) -> dict[Table, int]:
     """Carry out what takes assets out of these tables, and out of the books, in one message; how many rows of each
-    people do not see any more. Raises `DestinationError` where a trigger or a policy keeps rows, which are `left`."""
+    people do not see any more. Raises `DestinationError` where a trigger keeps rows, which are `left`."""
     books = {
         table: _DELETION.format(_place(table), _IS_ANY) for table in (schema.tables.ledger, schema.tables.quarantine)
     }
