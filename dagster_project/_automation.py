@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
+from contextlib import suppress
 from functools import cache, partial, reduce
 from operator import or_
 from typing import Any, Final
 
 import dagster as dg
+from dagster._core.snap import ExecutionPlanSnapshot
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
     PARTITION_NAME_TAG,
 )
+from dagster_shared.serdes.errors import DeserializationError
 
 from vectorferry import SyncSettings
 from vectorferry.connector.plugin import ConfigurationError, Schedule, first_of
@@ -97,19 +100,30 @@ def unfinished(
     were asked for."""
     runs = instance.get_runs(dg.RunsFilter(statuses=list(NOT_FINISHED_STATUSES)))
     plan_assets = cache(partial(_assets_of_plan, instance))  # runs of one job share their plan
-    ours = (run for run in runs if run.job_name == job or not _assets_of(run, plan_assets).isdisjoint(assets))
+    ours = (run for run in runs if run.job_name == job or not _assets(run, plan_assets).isdisjoint(assets))
     return {key for run in ours if run.run_id != besides for key in _partitions_of(run.tags, order)}
 
 
-def _assets_of(run: dg.DagsterRun, plan_assets: Callable[[str], Set[dg.AssetKey]]) -> Set[dg.AssetKey]:
-    """What a run makes. One of a whole job, which may be the user's own, names no assets; its plan does."""
-    if run.asset_selection is not None or run.execution_plan_snapshot_id is None:
+def assets_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Set[dg.AssetKey]:
+    """What a run makes."""
+    return _assets(run, partial(_assets_of_plan, instance))
+
+
+def _assets(run: dg.DagsterRun, plan_assets: Callable[[str], Set[dg.AssetKey]]) -> Set[dg.AssetKey]:
+    """What a run makes. One of a whole job, which may be the user's own, names no assets; its plan does. (What runs in
+    somebody's process, by `dg.materialize`, has an empty selection for that.)"""
+    if run.asset_selection or run.execution_plan_snapshot_id is None:
         return run.asset_selection or frozenset()
     return plan_assets(run.execution_plan_snapshot_id)
 
 
 def _assets_of_plan(instance: dg.DagsterInstance, snapshot: str) -> Set[dg.AssetKey]:
-    return instance.get_execution_plan_snapshot(snapshot).asset_selection
+    """None that are known of where somebody has deleted the plan, or another version of Dagster has made it, which an
+    instance may have for other code locations."""
+    plan: ExecutionPlanSnapshot | None = None
+    with suppress(DeserializationError):
+        plan = instance.get_execution_plan_snapshot(snapshot)
+    return plan.asset_selection if plan else frozenset()
 
 
 def _partitions_of(tags: Mapping[str, str], order: Sequence[str]) -> Sequence[str]:

@@ -30,7 +30,7 @@ from vectorferry.connector.plugin import (
     resolve_part,
 )
 from vectorferry.dagster._assets import VectorferryTranslator
-from vectorferry.dagster._automation import unfinished
+from vectorferry.dagster._automation import assets_of, unfinished
 from vectorferry.dagster._failures import (
     destination_errors,
     fail,
@@ -98,6 +98,14 @@ def sync_partitions(
         step.retire_gone()
 
 
+@dataclass(frozen=True)
+class _Stored:
+    """By partition key, the collections that destinations hold something of; and why one of them could not be asked."""
+
+    collections: Mapping[str, str]
+    error: DestinationError | None
+
+
 @dataclass
 class _Step:
     context: dg.AssetExecutionContext
@@ -163,23 +171,28 @@ class _Step:
         collection = collection_of(key)
         if collection is not None and key in self._synced_before:
             return collection
-        if (stored := self._stored.get(key)) is not None:
+        if (stored := self._stored.collections.get(key)) is not None:
             return stored
+        if self._stored.error is not None:
+            raise self._stored.error
         raise ConfigurationError(
             f"partition {key}: the source has no such collection, and none was ever synced under this name; "
             "delete the partition"
         )
 
     @cached_property
-    def _stored(self) -> Mapping[str, str]:
-        """By partition key, the collections that destinations hold something of. Dagster forgets what it has synced
-        when assets are wiped or get other keys, and has never known what was synced elsewhere."""
-        stored = set[str]()
-        for place in self.selection.places:
-            with _opened(self.selection.settings, place) as opened:
-                if Capability.STORED_COLLECTIONS in opened.capabilities:
-                    stored.update(opened.stored_collections())
-        return {partition_key(each): each for each in stored}
+    def _stored(self) -> _Stored:
+        """What the destinations hold, each asked once. Dagster forgets what it has synced when assets are wiped or get
+        other keys, and has never known what was synced elsewhere."""
+        collections, error = set[str](), None
+        for place in sorted(self.selection.places):
+            try:
+                with _opened(self.selection.settings, place) as opened:
+                    if Capability.STORED_COLLECTIONS in opened.capabilities:
+                        collections.update(opened.stored_collections())
+            except DestinationError as first:
+                error = error or first
+        return _Stored({partition_key(each): each for each in collections}, error)
 
     @cached_property
     def _synced_before(self) -> set[str]:
@@ -290,9 +303,14 @@ class _Step:
 
     def retire_gone(self) -> None:
         """Take the partitions of collections away that the source has lost and that were settled; but for those that
-        another run has, which would end at once: Dagster takes no range from or to a partition that is not there."""
+        another run has, which would end at once, or further assets of this one: Dagster takes no range from or to a
+        partition that is not there."""
         partitions, instance = CollectionPartitions.of(self.selection.settings), self.context.instance
         if not (settled := self.gone & self.finished.keys()):
+            return
+        if others := assets_of(instance, self.context.run) - self.context.assets_def.keys:
+            names = ", ".join(sorted(each.to_user_string() for each in others))
+            self.context.log.warning(f"not retired yet, for this run also makes {names}: {', '.join(sorted(settled))}")
             return
         order = partitions.get_partition_keys(dynamic_partitions_store=instance)
         job, assets = self.context.job_name, self.context.assets_def.keys

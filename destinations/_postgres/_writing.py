@@ -28,7 +28,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import NullType
 
 from vectorferry.connector.plugin import Counts, DestinationError, canonical_json
-from vectorferry.destinations._postgres._database import Driver, Question, driver_of
+from vectorferry.destinations._postgres._database import Driver, Question, driver_of, plain_answers
 from vectorferry.destinations._postgres._ddl import fixed, joined
 
 ID: Final = Text(collation="C")
@@ -315,12 +315,54 @@ def send(
 
 
 def delete_keys(connection: Connection, table: Table, collection: str, keys: Sequence[FeatureKey]) -> None:
-    """Delete features of one collection."""
-    if keys:
-        connection.execute(
-            delete(table).where(table.c.collection == collection, _GONE),
-            {"assets": [asset for asset, _ in keys], "features": [feature for _, feature in keys]},
-        )
+    """Delete features of one collection. Raises `DestinationError` where a trigger keeps some of them."""
+    if not keys:
+        return
+    asset_ids, feature_ids = [asset for asset, _ in keys], [feature for _, feature in keys]
+    deleted = connection.execute(
+        delete(table).where(table.c.collection == collection, _GONE), {"assets": asset_ids, "features": feature_ids}
+    ).rowcount
+    if deleted < len(keys):
+        rows = (collection, array_literal(asset_ids), array_literal(feature_ids))
+        check_gone(connection, {table: _THESE}, rows, *plain_answers(connection, [keepers_of([table])]))
+
+
+_THESE: Final = sql.SQL(
+    "collection = %s AND (asset_id, feature_id) IN (SELECT * FROM unnest(CAST(%s AS text[]), CAST(%s AS text[])))"
+)
+
+# Of row-level triggers, those that are called before the row changes can keep it as it is (bits 0 and 1 of `tgtype`).
+_KEEPERS: Final = sql.SQL(
+    "SELECT c.relname, string_agg(t.tgname, ', ' ORDER BY t.tgname) FROM pg_trigger t "
+    "JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace "
+    "WHERE n.nspname = %s AND c.relname = ANY(CAST(%s AS text[])) AND NOT t.tgisinternal AND t.tgtype & 3 = 3 "
+    "GROUP BY c.relname"
+)
+
+
+def keepers_of(tables: Sequence[Table]) -> Question:
+    """Which of these tables of one schema have triggers that can keep rows back, and their names."""
+    return sql.Composed([_KEEPERS]), (tables[0].schema, array_literal([table.name for table in tables]))
+
+
+def check_gone(
+    connection: Connection, rows: Mapping[Table, sql.Composable], values: Sequence[object], keepers: Iterable[Row]
+) -> None:
+    """Raise `DestinationError` where a table still has `rows` that were to go, by a condition for each and the `values`
+    of all. Only those with `keepers` are looked at."""
+    names = {str(table): str(triggers) for table, triggers in keepers}
+    for table, which in rows.items():
+        if table.name in names:
+            place = sql.Identifier(str(table.schema), table.name)
+            ((is_left,),) = plain_answers(connection, [(_IS_LEFT.format(place, which), values)])[0]
+            if is_left:
+                raise DestinationError(
+                    f"the table {table.schema}.{table.name} keeps rows that were to go: a trigger keeps them back "
+                    f"({names[table.name]}). Drop it, and run again; nothing of this was written."
+                )
+
+
+_IS_LEFT: Final = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE {})")
 
 
 def delete_assets(connection: Connection, table: Table, collection: str, asset_ids: Sequence[str]) -> int:

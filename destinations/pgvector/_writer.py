@@ -35,9 +35,11 @@ from vectorferry.destinations._postgres import (
     Row,
     TableDiff,
     array_literal,
+    check_gone,
     delete_keys,
     diff_table,
     forget_unread,
+    keepers_of,
     known_in,
     ledger_hashes,
     ledger_rows,
@@ -179,6 +181,7 @@ def remove_assets(connection: Connection, schema: SyncSchema, collection: str, a
         collection,
         ids,
         {table: _DELETION.format(_place(table), each) for table, each in counted.items()},
+        _IS_ANY,
     )
     applied = Applied(assets=Counts(deleted=deleted[schema.tables.assets]))
     for modality in sorted(MODALITIES):
@@ -193,7 +196,7 @@ def tombstone_assets(connection: Connection, schema: SyncSchema, collection: str
     """Hide assets and their features, and forget that they were synced, in the order of `write_batch`."""
     assets, features = schema.tables.assets, {modality: schema.features[modality] for modality in sorted(MODALITIES)}
     hiding = {table: _HIDING.format(_place(table)) for table in (assets, *features.values())}
-    hidden = _count_gone(connection, schema, collection, array_literal(asset_ids), hiding)
+    hidden = _count_gone(connection, schema, collection, array_literal(asset_ids), hiding, _IS_SHOWN)
     applied = Applied(assets=Counts(deleted=hidden[assets]))
     applied.features |= {modality: Counts(deleted=hidden[table]) for modality, table in features.items()}
     return applied
@@ -201,6 +204,7 @@ def tombstone_assets(connection: Connection, schema: SyncSchema, collection: str
 
 _IS_SHOWN: Final = sql.SQL("deleted_at IS NULL")
 _IS_ANY: Final = sql.SQL("true")
+_LEFT: Final = sql.SQL("collection = %s AND asset_id = ANY(CAST(%s AS text[])) AND {}")
 _DELETION: Final = sql.SQL(
     "DELETE FROM {} WHERE collection = %s AND asset_id = ANY(CAST(%s AS text[])) RETURNING {} AS is_counted"
 )
@@ -212,17 +216,25 @@ _COUNT: Final = sql.SQL("WITH gone AS ({}) SELECT count(*) FROM gone WHERE is_co
 
 
 def _count_gone(
-    connection: Connection, schema: SyncSchema, collection: str, ids: str, changes: Mapping[Table, sql.Composable]
+    connection: Connection,
+    schema: SyncSchema,
+    collection: str,
+    ids: str,
+    changes: Mapping[Table, sql.Composable],
+    left: sql.SQL,
 ) -> dict[Table, int]:
     """Carry out what takes assets out of these tables, and out of the books, in one message; how many rows of each
-    people do not see any more."""
+    people do not see any more. Raises `DestinationError` where a trigger keeps rows, which are `left`."""
     books = {
         table: _DELETION.format(_place(table), _IS_ANY) for table in (schema.tables.ledger, schema.tables.quarantine)
     }
     every = {**changes, **books}
     questions: list[Question] = [(_COUNT.format(change), (collection, ids)) for change in every.values()]
-    answers = plain_answers(connection, [*questions, void_statement(schema.tables.cursors, collection)])
-    return {table: count for table, ((count,),) in zip(every, answers[:-1], strict=True)}
+    others = [void_statement(schema.tables.cursors, collection), keepers_of([*every])]
+    *counts, _, keepers = plain_answers(connection, [*questions, *others])
+    rows = {table: _LEFT.format(_IS_ANY if table in books else left) for table in every}
+    check_gone(connection, rows, (collection, ids), keepers)
+    return {table: count for table, ((count,),) in zip(every, counts, strict=True)}
 
 
 def _place(table: Table) -> sql.Identifier:

@@ -231,11 +231,15 @@ class Dispatch:
         return total
 
     def finish(self) -> None:
-        """Wait until nothing is under way; when the call on this thread is cancelled, so is what is."""
+        """Wait until nothing is under way; when the call on this thread is cancelled, so is what is. Once something has
+        failed, the rest does not begin: each part of it would try for minutes, and all of it is written again."""
         while wait(futures := [future for _, future in self._jobs], timeout=_GLANCE_SECONDS).not_done:
             if is_cancelled():
                 self._cancel(futures)
                 check_cancelled()
+            if any(map(_has_failed, futures)):
+                for future in futures:
+                    future.cancel()
 
     def _cancel(self, futures: Sequence[Future[WriteResult]]) -> None:
         for call in self._calls:
@@ -246,9 +250,16 @@ class Dispatch:
             wait([future for future in futures if not future.cancel()])
 
     def _begin(self, job: _Job) -> None:
+        """Raises the error of what has failed meanwhile."""
+        for failed in (future for _, future in self._jobs if _has_failed(future)):
+            failed.result()
         call = CancellableCall(partial(job.work, self._writer_of(job.index), self._namespace))
         self._calls.append(call)
         self._jobs.append((job, self._threads.submit(call)))
+
+
+def _has_failed(future: Future[WriteResult]) -> bool:
+    return future.done() and not future.cancelled() and future.exception() is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from typing import NoReturn
 
 import dagster as dg
 import pytest
@@ -13,7 +14,7 @@ from tests.dagster_project.conftest import Load
 from tests.dagster_project.plugins import ShelfSource
 from tests.dagster_project.running import failure_of, materialize, recorded
 from tests.examples import family
-from vectorferry.connector.plugin import MODALITIES, Listing
+from vectorferry.connector.plugin import MODALITIES, DestinationError, Listing
 from vectorferry.connector.testing import MemoryDestination
 from vectorferry.dagster._partitions import partition_key
 
@@ -181,6 +182,66 @@ def test_an_asset_with_partitions_of_that_name_goes_into_a_job_with_the_tables(
     instance.add_dynamic_partitions("media_collections", ["ads"])
     assert defs.resolve_job_def("both").execute_in_process(partition_key="ads", instance=instance).success
     assert set(recorded(instance, "media/video")) == set(recorded(instance, "captions")) == {"ads"}
+
+
+@pytest.mark.filterwarnings("ignore:.*varying BackfillPolicies", "ignore:Parameter `backfill_policy`")
+def test_a_partition_that_the_same_run_has_other_assets_of_does_not_retire(
+    load: Load, source: ShelfSource, instance: dg.DagsterInstance
+) -> None:
+    """A later step looks its range up anew; the sync's own job settles the collection for good."""
+    keys = list[str]()
+
+    @dg.asset(
+        deps=[["media", "video"]],
+        partitions_def=dg.DynamicPartitionsDefinition(name="media_collections"),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+    )
+    def captions() -> None:
+        keys.extend(dg.AssetExecutionContext.get().partition_keys)
+
+    both = dg.define_asset_job("both", selection=["media/video", "captions"])
+    defs = dg.Definitions.merge(load(), dg.Definitions([captions], jobs=[both]))
+    source.assets["empty"] = {}
+    instance.add_dynamic_partitions("media_collections", ["ads", "empty"])
+    span = {"dagster/asset_partition_range_start": "ads", "dagster/asset_partition_range_end": "empty"}
+    assert materialize(load(), instance, "ads", "empty").success
+    del source.assets["empty"]
+    assert defs.resolve_job_def("both").execute_in_process(tags=span, instance=instance).success
+    assert keys == instance.get_dynamic_partitions("media_collections") == ["ads", "empty"]
+    assert materialize(load(), instance, "ads", "empty").success
+    assert instance.get_dynamic_partitions("media_collections") == ["ads"]
+
+
+@pytest.mark.parametrize("is_stored", [True, False])
+def test_of_partitions_that_dagster_forgot_a_destination_that_is_away_is_asked_once(
+    load: Load,
+    source: ShelfSource,
+    box: MemoryDestination,
+    rack: MemoryDestination,
+    instance: dg.DagsterInstance,
+    monkeypatch: pytest.MonkeyPatch,
+    is_stored: bool,
+) -> None:
+    """To find out that it is away may take long; what others hold is settled there."""
+    defs = load(destinations=[{"type": "box"}, {"type": "rack"}], deletes={"unguarded": ["lectures", "news"]})
+    instance.add_dynamic_partitions("media_collections", ["ads", "lectures", "news"])
+    if is_stored:
+        assert materialize(defs, instance, "ads", "news").success
+        instance.wipe_assets([dg.AssetKey(["media", each.value]) for each in MODALITIES])
+    del source.assets["lectures"], source.assets["news"]
+    monkeypatch.setattr("vectorferry.dagster._failures.RETRIES", dg.RetryPolicy(max_retries=0))
+    tried = list[None]()
+
+    def prepare(*_: object) -> NoReturn:
+        tried.append(None)
+        raise DestinationError("the box is away")
+
+    monkeypatch.setattr(box, "prepare", prepare)
+    said = failure_of(materialize(defs, instance, "ads", "news"))
+    assert ("lectures: box: the box is away" if is_stored else "lectures: the box is away") in said
+    assert {name for name, stored in rack.assets.items() if stored} == {"ads"}
+    assert is_stored or len(tried) == 2, "once for what is stored, and once for the sync"
+    assert "lectures" in instance.get_dynamic_partitions("media_collections")
 
 
 @pytest.mark.long

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import zlib
 from datetime import UTC, datetime
 
 import dagster as dg
 import pytest
+from dagster._core.storage.runs import SqlRunStorage
+from dagster._core.storage.runs.schema import SnapshotsTable
 
 from tests.dagster_project.conftest import Load
 from vectorferry.connector.plugin import ConfigurationError
@@ -76,9 +79,9 @@ def test_a_backfill_that_is_under_way_is_an_unfinished_run(load: Load, stored: d
 
 
 @pytest.mark.filterwarnings("ignore:.*varying BackfillPolicies")
-@pytest.mark.parametrize("workers", [None, 2])
+@pytest.mark.parametrize(("workers", "selection"), [(None, None), (None, frozenset()), (2, None)])
 def test_a_run_of_a_job_of_the_user_s_is_an_unfinished_run(
-    load: Load, stored: dg.DagsterInstance, workers: int | None
+    load: Load, stored: dg.DagsterInstance, workers: int | None, selection: frozenset[dg.AssetKey] | None
 ) -> None:
     stored.add_dynamic_partitions("media_collections", COLLECTIONS)
 
@@ -92,10 +95,29 @@ def test_a_run_of_a_job_of_the_user_s_is_an_unfinished_run(
         dg.define_asset_job("reports", selection=["report"]),
     ]
     defs = dg.Definitions.merge(load(workers=workers), dg.Definitions(assets=[report], jobs=theirs))
-    for name in ("nightly", "reports"):  # as from the launchpad and from schedules, which name no assets
+    for name in ("nightly", "reports"):  # as from the launchpad, schedules and scripts, which name no assets
         partition = {"nightly": "c", "reports": "d"}[name]
-        stored.create_run_for_job(defs.resolve_job_def(name), tags={"dagster/partition": partition})
+        stored.create_run_for_job(
+            defs.resolve_job_def(name), tags={"dagster/partition": partition}, asset_selection=selection
+        )
     assert spans(requests(defs, stored)) == ["a...b", "d...e"]
+
+
+@pytest.mark.parametrize("body", [None, b"no plan", zlib.compress(b'{"__class__": "PlanOfALaterDagster"}')])
+def test_a_run_whose_plan_is_gone_or_cannot_be_read_stops_no_schedule(
+    load: Load, stored: dg.DagsterInstance, body: bytes | None
+) -> None:
+    """Somebody cleans the table up, or another code location has a later Dagster."""
+    stored.add_dynamic_partitions("media_collections", COLLECTIONS)
+    theirs = dg.define_asset_job("reports", selection=["media/video"])
+    defs = dg.Definitions.merge(load(), dg.Definitions(jobs=[theirs]))
+    run = stored.create_run_for_job(defs.resolve_job_def("reports"), tags={"dagster/partition": "d"})
+    plan = SnapshotsTable.c.snapshot_id == run.execution_plan_snapshot_id
+    change = SnapshotsTable.delete() if body is None else SnapshotsTable.update().values(snapshot_body=body)
+    assert isinstance(stored.run_storage, SqlRunStorage)
+    with stored.run_storage.connect() as connection:
+        connection.execute(change.where(plan))
+    assert spans(requests(defs, stored)) == ["a...e"]
 
 
 def test_a_run_has_at_most_as_many_collections_as_the_file_says(load: Load, stored: dg.DagsterInstance) -> None:

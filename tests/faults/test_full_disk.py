@@ -39,7 +39,7 @@ Connection = psycopg.Connection[Any]
 OLD, NEW = "t_old", "t_new"
 LARGE = GeneratedCatalogue(assets=40, features_per_asset=20, dimension=1024, collections=("ads",))
 FULL = r"The server's disk is full\. Free space and run again; nothing of the last batch was kept\."
-GONE = r"Postgres at [^\n]*\nCheck that the server runs"
+GONE = r"Postgres at [^\n]*\n(Check that the server runs|Wait until it takes connections)"
 WITH_ASSETS = """
 SELECT table_name FROM information_schema.columns JOIN pg_tables ON (schemaname, tablename) = (table_schema, table_name)
 WHERE table_schema = %s AND column_name = 'asset_id'

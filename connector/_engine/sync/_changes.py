@@ -94,14 +94,16 @@ class Changes:
     async def end(self, lanes: Sequence[Lane], *, everything_arrived: bool) -> None:
         """Leave a cursor in the destinations. When something that was listed has not arrived, the next run starts where
         this one did, from the same cursor or with a full scan again: nothing is passed over. Nor is it where somebody
-        has forgotten what was kept, to have something read again: there is none to replace, and none is left."""
+        has forgotten what was kept, to have something read again: there is none to replace, and none is left. Where there
+        is none to leave, the void one goes."""
         since = self._reached if everything_arrived else None
+        cursor: Cursor | None = None
         if self._start is not None:
             scans = self._start.incremental_scans + 1
             cursor = replace(self._start, since=since or self._start.since, incremental_scans=scans)
         elif since is not None:
             cursor = Cursor(since, self._mapper.digest, self._mapper.modalities)
-        else:
+        elif self._kept is None:
             return
         await record_cursor(lanes, self._collection, cursor, self._kept)
 

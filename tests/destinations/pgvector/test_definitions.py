@@ -203,6 +203,32 @@ def test_a_trigger_that_keeps_rows_back_is_named_and_nothing_counts_as_written(
     assert {name: each.fingerprint for name, each in known.items()} == {"a": "1"}
 
 
+@pytest.mark.parametrize("table", family(["video", "assets", "video__model_v1", "_sync_ledger"], always=(0, 2)))
+@pytest.mark.parametrize("way", ["remove", "tombstone", "apply"])
+def test_a_trigger_that_keeps_rows_from_going_is_named_and_the_assets_stay_in_the_books(
+    destination: PgvectorDestination, sql: Sql, table: str, way: str
+) -> None:
+    """What stayed would be found by searches for good: nothing would take it away once the books have forgotten it."""
+    asset = builders.asset("a", builders.feature("f1"), builders.feature("f2"))
+    destination.apply(batch(asset))
+    sql.execute(b"CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'")
+    kept = "UPDATE" if way == "tombstone" and not table.startswith("_") else "DELETE"
+    sql.execute(f"CREATE TRIGGER keeper BEFORE {kept} ON {table} FOR EACH ROW EXECUTE FUNCTION nothing()".encode())
+
+    def take() -> object:
+        fewer = batch(builders.asset("a", builders.feature("f1"), fingerprint="2"))
+        return destination.apply(fewer) if way == "apply" else getattr(destination, way)("ads", ["a"])
+
+    if (way, table) in {("tombstone", "video__model_v1"), ("apply", "assets"), ("apply", "_sync_ledger")}:
+        take()  # which leaves that table alone
+        return
+    with pytest.raises(DestinationError, match=rf"{table} keeps rows that were to go: .*\(keeper\)\. Drop it"):
+        take()
+    assert destination.known("ads", ["a"])["a"].fingerprint == "1"
+    sql.execute(f"DROP TRIGGER keeper ON {table}".encode())
+    take()
+
+
 @pytest.mark.long
 def test_a_view_that_goes_for_it_keeps_its_rights(source: MemorySource, store: PgvectorDestination, sql: Sql) -> None:
     synced(source, store)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from vectorferry.connector.plugin import Batch, DestinationError, Modality, Reason, Rejected
+from vectorferry.connector.plugin import Batch, CredentialsError, DestinationError, Modality, Reason, Rejected
 from vectorferry.connector.sandbox import Fault, Sandbox, Status
 from vectorferry.destinations.pinecone._manifest import Manifest
 
@@ -50,6 +50,27 @@ def test_a_vector_refused_in_one_index_leaves_its_earlier_version_and_all_of_the
     assert destination.apply(in_two_indexes(2, "2")).rejected == []
     assert sandbox.pinecone.records(OTHER, "ads")["a#f1"]["values"][0] == 2.0
     assert destination.quarantined("ads") == 0
+
+
+def test_nothing_of_a_batch_begins_any_more_once_a_part_of_it_has_failed(
+    sandbox: Sandbox, open_pinecone: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each part would try again for as long as the first has, and all of the batch is written anew."""
+    monkeypatch.setattr("vectorferry.destinations.pinecone._batch._FIRST_GROUP_BYTES", 1)
+    monkeypatch.setattr("vectorferry.destinations.pinecone._batch._LARGEST_GROUP_BYTES", 1)
+    destination = open_pinecone()
+    destination.apply(batch(asset("a0", feature("f1"))))
+    sandbox.faults.add(Fault(route="pinecone.upsert", do=Status(status=401)))
+    sandbox.requests.reset()
+    many = batch(*(asset(f"a{number}", feature("f1", text="new")) for number in range(1, 121)))
+    with pytest.raises(CredentialsError):
+        destination.apply(many)
+    assert sandbox.requests.counts()["pinecone.upsert"] < 80, "of 120 parts"
+    monkeypatch.undo()
+    sandbox.faults.clear()
+    destination.apply(many)
+    assert len(stored_ids(sandbox)) == 121
+    assert list(destination.discrepancies("ads")) == []
 
 
 def test_a_feature_of_which_every_record_is_refused_stays_as_it_was(sandbox: Sandbox, open_pinecone: Open) -> None:
