@@ -221,10 +221,10 @@ def _count_gone(
     collection: str,
     ids: str,
     changes: Mapping[Table, sql.Composable],
-    left: sql.SQL,
+    remainder: sql.SQL,
 ) -> dict[Table, int]:
     """Carry out what takes assets out of these tables, and out of the books, in one message; how many rows of each
-    people do not see any more. Raises `DestinationError` where a trigger keeps rows, which are `left`."""
+    people do not see any more. Raises `DestinationError` where a trigger keeps rows, the `remainder`."""
     books = {
         table: _DELETION.format(_place(table), _IS_ANY) for table in (schema.tables.ledger, schema.tables.quarantine)
     }
@@ -232,7 +232,7 @@ def _count_gone(
     questions: list[Question] = [(_COUNT.format(change), (collection, ids)) for change in every.values()]
     others = [void_statement(schema.tables.cursors, collection), keepers_of([*every])]
     *counts, _, keepers = plain_answers(connection, [*questions, *others])
-    rows = {table: _LEFT.format(_IS_ANY if table in books else left) for table in every}
+    rows = {table: _LEFT.format(_IS_ANY if table in books else remainder) for table in every}
     check_gone(connection, rows, (collection, ids), keepers)
     return {table: count for table, ((count,),) in zip(every, counts, strict=True)}
 

@@ -94,8 +94,8 @@ class Changes:
     async def end(self, lanes: Sequence[Lane], *, everything_arrived: bool) -> None:
         """Leave a cursor in the destinations. When something that was listed has not arrived, the next run starts where
         this one did, from the same cursor or with a full scan again: nothing is passed over. Nor is it where somebody
-        has forgotten what was kept, to have something read again: there is none to replace, and none is left. Where there
-        is none to leave, the void one goes."""
+        has forgotten what was kept, to have something read again: there is none to replace, and none is left. Where
+        there is none to leave, the void one goes."""
         since = self._reached if everything_arrived else None
         cursor: Cursor | None = None
         if self._start is not None:
