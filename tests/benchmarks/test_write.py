@@ -41,7 +41,7 @@ ROWS = 20_000
 DIMENSION = 1024
 FEATURES_PER_ASSET = 10
 ASSETS_PER_BATCH = 780  # 32 MB of vectors: the default batch
-ROUNDS = 3
+ROUNDS = 9
 SQLALCHEMY_ROWS = 2_000
 """SQLAlchemy's path is timed on a tenth of the rows, in its favour: it only gets slower with more."""
 
