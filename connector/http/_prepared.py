@@ -105,8 +105,15 @@ class PreparedRequests:
         except BaseException:
             connection.close()
             raise
-        self._idle.append((connection, self._timer.loop.time()))
+        if self._is_closed:  # with the client, meanwhile: nobody would give the connection back
+            connection.close()
+        else:
+            self._idle.append((connection, self._timer.loop.time()))
         return message.code, message.headers, body
+
+    @property
+    def _is_closed(self) -> bool:
+        return self._connector is None or self._connector.closed
 
     def release(self) -> None:
         """Give back the connections that nothing is under way on: others count on their number."""
@@ -128,7 +135,7 @@ class PreparedRequests:
 
     async def _opened(self) -> aiohttp.connector.Connection:
         assert self._connector is not None
-        if self._connector.closed:
+        if self._is_closed:
             # Left to the connector, the second such attempt would wait for room that nobody makes any more.
             raise RuntimeError("a client was closed while a request was under way; wait for its requests first")
         connection = await self._connector.connect(self._template, [], self._timeout)
