@@ -120,16 +120,17 @@ def _canonical_leniently(value: Any) -> bytes:
 
 def shallow_json(value: Any) -> bytes | None:
     """The canonical form of a value that has too few objects and lists to be nested too deeply; None where it may be,
-    and where orjson cannot write it. Brackets are counted many times as fast as values are walked over."""
+    and where orjson cannot write it."""
     try:
         text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
     except TypeError:
         return None
-    return text if text.count(b"{") + text.count(b"[") <= DEEPEST else None
+    return text if is_shallow(text) else None
 
 
 def is_shallow(text: bytes) -> bool:
-    """Whether a JSON text has too few objects and lists to be nested too deeply."""
+    """Whether a JSON text has too few objects and lists to be nested too deeply. Brackets are counted many times as
+    fast as values are walked over."""
     return text.count(b"{") + text.count(b"[") <= DEEPEST
 
 

@@ -31,7 +31,7 @@ from vectorferry.connector._model._errors import RetryableError, SourceError, Ve
 from vectorferry.connector.http._answer import LARGE, Answer, Meaning, in_words, meaning_of
 from vectorferry.connector.http._errors import UnreadableError, one_line
 from vectorferry.connector.http._pace import TimeLimit, Timer
-from vectorferry.connector.http._prepared import PreparedRequests, Read, prepared_requests
+from vectorferry.connector.http._prepared import PreparedRequests, Read, is_tried
 
 ACCEPTED: Final = "gzip"
 """What a request says that it takes."""
@@ -247,9 +247,10 @@ class SingleSendTransport(AiohttpTransport):
     def _prepare(self, request: Outgoing) -> PreparedRequests | None:
         self._release()
         idle_seconds = math.inf if self.limits.keepalive_expiry is None else self.limits.keepalive_expiry
-        self._prepared = prepared_requests(
-            self._session, request.url, request.headers, self._by_proxy, self.timer, idle_seconds
-        )
+        if is_tried():
+            self._prepared = PreparedRequests(
+                self._session, request.url, request.headers, self._by_proxy, self.timer, idle_seconds
+            )
         return self._prepared
 
     def _release(self) -> None:

@@ -152,15 +152,6 @@ def _of_content(content: bytes, content_type: str | None) -> bytes:
     return b"%bContent-Length: %d\r\n\r\n%b" % (kind, len(content), content)
 
 
-def prepared_requests(
-    session: aiohttp.ClientSession,
-    url: str,
-    headers: Mapping[str, str],
-    proxy: Mapping[str, Any],
-    timer: Timer,
-    idle_seconds: float,
-) -> PreparedRequests | None:
-    """None with an aiohttp that this was not tried with."""
-    if not aiohttp.__version__.startswith(TRIED):
-        return None
-    return PreparedRequests(session, url, headers, proxy, timer, idle_seconds)
+def is_tried() -> bool:
+    """Whether this was tried with the aiohttp that is there."""
+    return aiohttp.__version__.startswith(TRIED)
