@@ -52,6 +52,7 @@ from vectorferry.connector.plugin import (
     parse_json,
 )
 from vectorferry.destinations._postgres._database import Question, plain_answers
+from vectorferry.destinations._postgres._ddl import place_of
 from vectorferry.destinations._postgres._writing import ID, DesiredRows, FeatureKey, of_assets
 
 # The records that were set aside.
@@ -411,8 +412,7 @@ def void_cursor(connection: Connection, table: Table, collection: str) -> None:
 
 def void_statement(table: Table, collection: str) -> Question:
     """The statement that does so, to be sent with others."""
-    place = sql.Identifier(str(table.schema), table.name)
-    return _VOIDING.format(place), (_VOID, collection, _VOID)
+    return _VOIDING.format(place_of(table)), (_VOID, collection, _VOID)
 
 
 _VOIDING: Final = sql.SQL("UPDATE {} SET layout = %s WHERE collection = %s AND layout <> %s")

@@ -94,6 +94,11 @@ def printed(steps: Iterable[Step]) -> list[str]:
     return [step for step in steps if isinstance(step, str)]
 
 
+def place_of(table: Table) -> sql.Identifier:
+    """The table with its schema, quoted."""
+    return sql.Identifier(str(table.schema), table.name)
+
+
 def fixed(text: Any) -> sql.SQL:
     """SQL that consists of our own words, and of names as Postgres quotes them. The one way around psycopg's check that
     a statement is written out where it is used, which one from a list or from the server's catalogue is not."""
@@ -145,7 +150,7 @@ def _identity_steps(table: Table) -> list[str]:
     know by what its rows are told apart: without a key, by all of their columns."""
     if table.primary_key.columns:
         return []
-    return [statement("ALTER TABLE {} REPLICA IDENTITY FULL", sql.Identifier(str(table.schema), table.name))]
+    return [statement("ALTER TABLE {} REPLICA IDENTITY FULL", place_of(table))]
 
 
 def _written_out(element: Any) -> str:

@@ -29,7 +29,7 @@ from sqlalchemy.types import NullType
 
 from vectorferry.connector.plugin import Counts, DestinationError, canonical_json
 from vectorferry.destinations._postgres._database import Driver, Question, driver_of, plain_answers
-from vectorferry.destinations._postgres._ddl import fixed, joined
+from vectorferry.destinations._postgres._ddl import fixed, joined, place_of
 
 ID: Final = Text(collation="C")
 """Ids are compared byte by byte: no language's rules apply to them, and a load is 15 % faster without."""
@@ -141,7 +141,7 @@ def copy_rows(
     Measured with 20,000 × 1024-d: 1.8 times as fast as staging them, and a key that another writer put there meanwhile
     fails the transaction, which is then tried again.
     """
-    count = _copy(driver, sql.Identifier(str(table.schema), table.name), table, columns, rows, encode)
+    count = _copy(driver, place_of(table), table, columns, rows, encode)
     _check_count(driver, table, count, len(rows))
 
 
@@ -158,7 +158,7 @@ def upsert_rows(
 
 def _upsert_through_stage(driver: Driver, table: Table, columns: Sequence[str], rows: Sequence[Row]) -> None:
     """COPY them into a staging table, and write them with one statement."""
-    stage, target = sql.Identifier(*_STAGE), sql.Identifier(str(table.schema), table.name)
+    stage, target = sql.Identifier(*_STAGE), place_of(table)
     driver.execute(
         sql.SQL("CREATE TEMPORARY TABLE {} ON COMMIT DROP AS SELECT {} FROM {} WITH NO DATA").format(
             stage, joined(columns), target
@@ -209,7 +209,7 @@ class _ArrayDumper(Dumper):
 
 
 def _upsert(table: Table, columns: Sequence[str], source: sql.Composable) -> sql.Composed:
-    target = sql.Identifier(str(table.schema), table.name)
+    target = place_of(table)
     keys = [column.name for column in table.primary_key.columns]
     assignments = sql.SQL(", ").join(
         sql.SQL("{0} = EXCLUDED.{0}" if column.name in columns else "{0} = DEFAULT").format(sql.Identifier(column.name))
@@ -264,7 +264,7 @@ SELECT rulename FROM pg_rewrite WHERE ev_class = %s::regclass ORDER BY 1
 def _check_count(driver: Driver, table: Table, count: int, rows: int) -> None:
     """Raise `DestinationError` where a trigger or a rule keeps rows back: nothing of the batch is recorded then."""
     if count != rows:
-        target = sql.Identifier(str(table.schema), table.name).as_string(driver)
+        target = place_of(table).as_string(driver)
         names = ", ".join(str(name) for (name,) in driver.execute(_TRIGGERS, [target, target]))
         raise DestinationError(
             f"the table {table.schema}.{table.name} has taken {count:,} of {rows:,} rows: a trigger or a rule keeps "
@@ -282,7 +282,7 @@ def _column_types(driver: Driver, table: Table) -> dict[str, _ColumnType]:
     rows = driver.execute(
         "SELECT attname, atttypid::bigint, format_type(atttypid, NULL) FROM pg_attribute "
         "WHERE attrelid = %s::regclass AND attnum > 0",
-        [sql.Identifier(str(table.schema), table.name).as_string(driver)],
+        [place_of(table).as_string(driver)],
     )
     return {str(column): _ColumnType(int(str(oid)), str(name)) for column, oid, name in rows}
 
@@ -300,7 +300,7 @@ _OF_ASSETS: Final = sql.SQL("SELECT {} FROM {} WHERE collection = %s AND asset_i
 
 def rows_of_assets(table: Table, columns: sql.Composable, collection: str, asset_ids: str) -> Question:
     """Asks for these columns of the rows of some assets, whose ids are the array that `array_literal` makes of them."""
-    return _OF_ASSETS.format(columns, sql.Identifier(str(table.schema), table.name)), (collection, asset_ids)
+    return _OF_ASSETS.format(columns, place_of(table)), (collection, asset_ids)
 
 
 def send(
@@ -353,7 +353,7 @@ def check_gone(
     names = {str(table): str(triggers) for table, triggers in keepers}
     for table, which in rows.items():
         if table.name in names:
-            place = sql.Identifier(str(table.schema), table.name)
+            place = place_of(table)
             ((is_left,),) = plain_answers(connection, [(_IS_LEFT.format(place, which), values)])[0]
             if is_left:
                 raise DestinationError(

@@ -11,7 +11,7 @@ from psycopg import sql
 from sqlalchemy import Connection, Table
 
 from vectorferry.connector.plugin import ColumnMapping, ConfigurationError
-from vectorferry.destinations._postgres import Driver, Step, columns_of, driver_of, fixed, statement
+from vectorferry.destinations._postgres import Driver, Step, columns_of, driver_of, fixed, place_of, statement
 from vectorferry.destinations.pgvector._catalogue import Layer
 from vectorferry.destinations.pgvector._grants import dependants_of_column
 from vectorferry.destinations.pgvector._tables import FIXED_FEATURE_COLUMNS
@@ -80,7 +80,7 @@ def column_changes(
 
 def statements_to_change(table: Table, stored: Mapping[str, str], changes: ColumnChanges) -> Iterator[str]:
     """The statements that make these changes, in their order."""
-    target = sql.Identifier(str(table.schema), table.name)
+    target = place_of(table)
     for old, name in changes.renamed.items():
         yield statement("ALTER TABLE {} RENAME COLUMN {} TO {}", target, old, name)
     for name in changes.dropped:
@@ -139,7 +139,7 @@ def check_castable(driver: Driver, table: Table, column: str, stored: str, kind:
     """
     if kind in ("text", "jsonb"):
         return
-    source = sql.Identifier(str(table.schema), table.name)
+    source = place_of(table)
     if driver.info.server_version < _CAN_BE_ASKED:
         query = sql.SQL("SELECT count({}) FROM {}").format(cast_of(column, stored, kind), source)
         _try(driver, table, column, query, kind)

@@ -46,6 +46,7 @@ from vectorferry.destinations._postgres import (
     joined,
     known_assets,
     mark_kept,
+    place_of,
     recorded_collections,
     unread_assets,
 )
@@ -162,7 +163,7 @@ class Reader:
         some_features = sql.SQL(" AND feature_id = ANY(%(feature_ids)s)" if "feature_ids" in self._parameters else "")
         return sql.SQL("SELECT {} FROM {} WHERE collection = %(collection)s{}{} ORDER BY asset_id").format(
             joined(("asset_id", *columns)),
-            sql.Identifier(str(table.schema), table.name),
+            place_of(table),
             some_assets,
             some_features,
         )

@@ -43,6 +43,7 @@ from vectorferry.destinations._postgres import (
     known_in,
     ledger_hashes,
     ledger_rows,
+    place_of,
     plain_answers,
     replace_rejected,
     rows_of_assets,
@@ -180,7 +181,7 @@ def remove_assets(connection: Connection, schema: SyncSchema, collection: str, a
         schema,
         collection,
         ids,
-        {table: _DELETION.format(_place(table), each) for table, each in counted.items()},
+        {table: _DELETION.format(place_of(table), each) for table, each in counted.items()},
         _IS_ANY,
     )
     applied = Applied(assets=Counts(deleted=deleted[schema.tables.assets]))
@@ -195,7 +196,7 @@ def remove_assets(connection: Connection, schema: SyncSchema, collection: str, a
 def tombstone_assets(connection: Connection, schema: SyncSchema, collection: str, asset_ids: Sequence[str]) -> Applied:
     """Hide assets and their features, and forget that they were synced, in the order of `write_batch`."""
     assets, features = schema.tables.assets, {modality: schema.features[modality] for modality in sorted(MODALITIES)}
-    hiding = {table: _HIDING.format(_place(table)) for table in (assets, *features.values())}
+    hiding = {table: _HIDING.format(place_of(table)) for table in (assets, *features.values())}
     hidden = _count_gone(connection, schema, collection, array_literal(asset_ids), hiding, _IS_SHOWN)
     applied = Applied(assets=Counts(deleted=hidden[assets]))
     applied.features |= {modality: Counts(deleted=hidden[table]) for modality, table in features.items()}
@@ -226,7 +227,7 @@ def _count_gone(
     """Carry out what takes assets out of these tables, and out of the books, in one message; how many rows of each
     people do not see any more. Raises `DestinationError` where a trigger keeps rows, the `remainder`."""
     books = {
-        table: _DELETION.format(_place(table), _IS_ANY) for table in (schema.tables.ledger, schema.tables.quarantine)
+        table: _DELETION.format(place_of(table), _IS_ANY) for table in (schema.tables.ledger, schema.tables.quarantine)
     }
     every = {**changes, **books}
     questions: list[Question] = [(_COUNT.format(change), (collection, ids)) for change in every.values()]
@@ -235,10 +236,6 @@ def _count_gone(
     rows = {table: _LEFT.format(_IS_ANY if table in books else remainder) for table in every}
     check_gone(connection, rows, (collection, ids), keepers)
     return {table: count for table, ((count,),) in zip(every, counts, strict=True)}
-
-
-def _place(table: Table) -> sql.Identifier:
-    return sql.Identifier(str(table.schema), table.name)
 
 
 def _values_of_generations(
