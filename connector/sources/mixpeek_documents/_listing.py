@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -40,6 +41,9 @@ PAGES_WITH_VECTORS: Final = 3
 
 DECIDED_TOGETHER: Final = 500
 """So many listings are decided on together: of a page, once as many have been listed after it."""
+
+MARKS: Final = 2**128
+"""So many marks are there."""
 
 FAILURES: Final = (UnreadableError, RefusedError, ForbiddenError, NotFoundError)
 
@@ -122,7 +126,7 @@ class ObjectGroup:
     def add(self, document: ListedDocument) -> None:
         """Count a document."""
         self.documents += 1
-        self.marks = (self.marks + int(document.mark, 16)) % 2**128
+        self.marks = (self.marks + int(document.mark, 16)) % MARKS
         self.pending |= document.state is AssetState.PENDING
         self.ready |= document.state is AssetState.READY
 
@@ -146,7 +150,7 @@ class LastListing:
     def forget(self) -> None:
         """Begin a scan."""
         self.pages = RecentPages()
-        self.objects: dict[str, ObjectGroup] = {}
+        self.objects: defaultdict[str, ObjectGroup] = defaultdict(ObjectGroup)
         self.has_documents = False
 
 
@@ -245,7 +249,7 @@ class CollectionScan:
             if document.object_id is None:
                 alone.append(document)
             else:
-                self._last.objects.setdefault(document.object_id, ObjectGroup()).add(document)
+                self._last.objects[document.object_id].add(document)
         if len(alone) == len(page.rows):
             self._last.pages.add(page, [document.document_id for document in alone])
         for document in alone:
