@@ -99,10 +99,17 @@ class _Server:
             self._socket.sendall(told)
         return ours
 
+    def close(self) -> None:
+        """Have it end, also where a process that was forked from this one still has the socket."""
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+        self._process.wait()
+
 
 @cache
 def _server() -> _Server:
-    return _Server()
+    atexit.register((server := _Server()).close)
+    return server
 
 
 def _line(connection: socket.socket) -> bytes:
