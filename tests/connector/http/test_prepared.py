@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 import aiohttp
+import httpx
 import pytest
 from aiohttp import web
 
@@ -17,6 +20,7 @@ from tests.waiting import happened
 from vectorferry.connector._model._json import parse_json
 from vectorferry.connector.http import _prepared as prepared
 from vectorferry.connector.http import segment
+from vectorferry.connector.http._exchange import Outgoing, SingleSendTransport
 
 BY_THE_SESSION = ("none",)
 BY_THE_SESSION_ALONE = "OPTIONS"
@@ -158,6 +162,24 @@ async def test_a_connection_is_used_again_and_hints_are_no_answer() -> None:
             said = [await client.request("GET", "/a", decode=parse_json) for _ in range(4)]
         assert said == [1, 2, 3, 1]
     assert closed[0] == 3
+
+
+async def test_a_client_that_is_closed_while_an_answer_is_read_leaves_no_connection() -> None:
+    async def ask(url: str) -> bytes:
+        async def read(_headers: object, content: aiohttp.StreamReader, _silence: object) -> bytes:
+            body = await content.read()
+            await transport.aclose()
+            return body
+
+        transport = SingleSendTransport(httpx.Limits(), proxy=None)
+        return (await transport.exchange(Outgoing("GET", f"{url}/a"), read)).body
+
+    with warnings.catch_warnings(record=True, action="always", category=ResourceWarning) as warned:
+        async with raw_server(sized(b"1")) as (url, closed):
+            assert await ask(url) == b"1"
+        gc.collect()
+    assert closed == [1]
+    assert not warned  # as an error, it would be one of the test that runs when it is found
 
 
 async def test_who_is_cancelled_leaves_no_answer_to_the_next() -> None:
