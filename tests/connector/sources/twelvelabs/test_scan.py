@@ -307,3 +307,12 @@ async def test_indexes_are_asked_about_again_when_their_list_was_cut_short() -> 
         sandbox.faults.add(Fault(route="twelvelabs.indexes.list", do=DropField(field="_id")))
         with pytest.raises(SourceError, match="did not list its collections completely: 3 rows without a usable _id"):
             await source.collections()
+
+
+async def test_an_answer_about_another_index_is_not_taken() -> None:
+    """The assets of that one would be listed, written, and deleted again in the collection of this one."""
+    async with reading() as (source, sandbox):
+        films, archive = map(sandbox.twelvelabs.index_id, ("films", "archive"))
+        sandbox.faults.add(Fault(route="twelvelabs.indexes.get", do=SetField(field="_id", value=archive)))
+        with pytest.raises(SourceError, match="another index"):
+            await listed(source, films)
