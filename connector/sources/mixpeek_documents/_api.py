@@ -19,7 +19,7 @@ from vectorferry.connector._model._errors import (
 )
 from vectorferry.connector._model._json import parse_json
 from vectorferry.connector._model._records import Reason
-from vectorferry.connector.http import ApiClient, NotFoundError, RefusedError, UnreadableError, one_line, segment
+from vectorferry.connector.http import ApiClient, NotFoundError, RefusedError, one_line, segment
 from vectorferry.connector.sources._pages import count_in, pagination_in
 from vectorferry.connector.sources._service import ServiceApi
 from vectorferry.connector.sources._values import read_object
@@ -217,8 +217,8 @@ class DocumentsApi(ServiceApi):
     async def _features(self, collection: str) -> Mapping[str, VectorIndex]:
         try:
             return await self._client.request("GET", f"{_path(collection)}/features", decode=read_features)
-        except (NotFoundError, RefusedError, UnreadableError):
-            return {}
+        except (NotFoundError, RefusedError):
+            return {}  # there is no such route; an answer that does not come would not say that there are no vectors
 
     async def _collections_page(self, cursor: str | None, limit: int) -> CollectionPage:
         body = {"limit": limit, "include_system": True}

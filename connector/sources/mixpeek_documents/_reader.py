@@ -15,8 +15,13 @@ from vectorferry.connector._model._records import Asset, Listing
 from vectorferry.connector.http import ForbiddenError, NotFoundError, RefusedError, UnreadableError, one_line
 from vectorferry.connector.sources._reading import Outcome, ShortAnswerError, check_id, outcome_of, results_of
 from vectorferry.connector.sources.mixpeek_documents._api import Collection, DocumentPage, DocumentsApi, Place, Query
-from vectorferry.connector.sources.mixpeek_documents._documents import Document, VectorsAskedFor, asset_of
-from vectorferry.connector.sources.mixpeek_documents._listing import LastListing
+from vectorferry.connector.sources.mixpeek_documents._documents import (
+    Document,
+    ListedDocument,
+    VectorsAskedFor,
+    asset_of,
+)
+from vectorferry.connector.sources.mixpeek_documents._listing import LastListing, ObjectGroup
 
 MOST_ROWS: Final = 1_000
 """The service's own limit."""
@@ -118,9 +123,10 @@ class DocumentReader:
                 self._by_ids &= not isinstance(error, RefusedError | FilterIgnoredError)
             return await self._apart(chunk)
         await self._complete(documents)
-        whole = [each for each in chunk.listings if self._is_whole(each.asset_id, documents[each.asset_id])]
+        whole, missing = list[Listing](), list[Listing]()
+        for each in chunk.listings:
+            (whole if self._is_whole(each, documents[each.asset_id]) else missing).append(each)
         outcomes = [await outcome_of(partial(self._asset, documents[each.asset_id]), each) for each in whole]
-        missing = [each for each in chunk.listings if not self._is_whole(each.asset_id, documents[each.asset_id])]
         # Since it was listed, a page may have come to hold others.
         again = self._one_by_one(missing) if chunk.place is None or not missing else self.read(Chunk(missing))
         return [*outcomes, *await again]
@@ -148,9 +154,17 @@ class DocumentReader:
         group = self._last.objects.get(asset_id)
         return group.documents if group else 1
 
-    def _is_whole(self, asset_id: str, documents: Sequence[Any]) -> bool:
-        """Whether these are as many as were listed of an asset. What comes with fewer would count as all of it."""
-        return len(documents) >= self._documents_of(asset_id)
+    def _is_whole(self, listing: Listing, documents: Documents) -> bool:
+        """Whether these are as many as were listed of an asset: what comes with fewer would count as all of it. Where
+        another process has listed it, whether they are those that make its fingerprint."""
+        if listing.asset_id in self._last.objects:
+            return len(documents) >= self._documents_of(listing.asset_id)
+        if not documents or documents[0].is_brought or not all(document.is_timed for document in documents):
+            return bool(documents)
+        group = ObjectGroup()
+        for document in documents:
+            group.add(ListedDocument.of(document.row))
+        return group.fingerprint([self._asked_for.multi_vectors]) == listing.fingerprint
 
     def _split(self, waiting: Sequence[Listing], place: Place | None) -> list[Chunk]:
         """A page is read again when most of it is wanted, and not too much."""
@@ -287,7 +301,7 @@ class DocumentReader:
         ids = await self._api.documents_of(self._collection.collection_id, object_id)
         if not ids:
             raise NotFoundError(f"{self._api.host} has no documents of {one_line(object_id, 80)}.")
-        if not self._is_whole(object_id, ids):
+        if len(ids) < self._documents_of(object_id):
             raise ShortAnswerError(
                 f"{self._api.host} listed {self._documents_of(object_id):,} documents of {one_line(object_id, 80)} and "
                 f"gives {len(ids):,}."

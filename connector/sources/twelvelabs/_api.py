@@ -109,6 +109,10 @@ class TwelveLabsApi(ServiceApi):
         """``GET /embed/tasks/{id}`` or ``/embed-v2/tasks/{id}``; both give all options when none is asked for."""
         return await self._get(f"/{kind}/tasks/{segment(task_id)}", {}, decode)
 
+    def is_listed_as_videos(self, index_id: str) -> bool:
+        """Whether an index's assets were found under their older name only."""
+        return index_id in self._older
+
     def _assets_path(self, index_id: str) -> str:
         kind = "videos" if index_id in self._older else "indexed-assets"
         return f"{index_path(index_id)}/{kind}"

@@ -308,3 +308,28 @@ async def test_an_answer_about_another_collection_is_not_taken() -> None:
         )
         with pytest.raises(SourceError, match="another collection"):
             await scanned(source)
+
+
+async def test_a_collection_of_whose_vectors_nothing_can_be_learned_is_not_read_as_one_without_any() -> None:
+    async with reading() as (source, sandbox):
+        forgotten = DropField(field="vector_indexes")
+        sandbox.faults.add(
+            Fault(route="documents.collections.get", do=forgotten),
+            Fault(route="documents.collections.features", do=Status(status=503)),
+        )
+        with pytest.raises(SourceError, match="/features"):
+            await scanned(source)
+
+
+async def test_what_another_process_has_listed_is_held_against_its_fingerprint() -> None:
+    """As in a run that workers share: an object that is not what was listed is asked for its documents, no other is."""
+    async with reading(generated(12, 4)) as (source, sandbox):
+        listed = await scanned(source)
+        first = next(iter(listed))
+        sandbox.documents.remove_document(sandbox.documents.document_ids(first)[0])
+        worker = settings_for(sandbox).open()
+        sandbox.requests.reset()
+        results = await pulled(worker, listed.values())
+        await worker.aclose()
+        assert [len(asset_in(results, name).features) for name in listed] == [3, 4, 4]
+        assert sandbox.requests.counts()["documents.of_object"] == 1
