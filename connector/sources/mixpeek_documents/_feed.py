@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
 from vectorferry.connector._model._errors import IncompleteScanError
@@ -129,15 +129,15 @@ class ChangeFeed:
 
     def _settled(self, page: EventPage, reached: str | None) -> tuple[bool, str | None]:
         """Whether all events of a page are old enough, and the cursor behind the last one that is."""
-        now = datetime.fromtimestamp(self._api.service_time + 1, UTC)  # it is told in whole seconds
-        old = _how_many_old(page.events, now - self._delay)
+        now = self._api.service_time + 1  # it is told in whole seconds
+        old = _how_many_old(page.events, now - self._delay.total_seconds())
         if old == len(page.events):
             return True, page.next_cursor or page.events[-1].cursor or reached
         cursors = [event.cursor for event in page.events[:old] if event.cursor]
         return False, cursors[-1] if cursors else reached
 
 
-def _how_many_old(events: Sequence[FeedEvent], before: datetime) -> int:
+def _how_many_old(events: Sequence[FeedEvent], before: float) -> int:
     """How many of the first are older; one without a time is taken as old, since nothing would ever make it so."""
     times = (read_time(event.created_at) for event in events)
-    return next((place for place, time in enumerate(times) if time is not None and time > before), len(events))
+    return next((place for place, time in enumerate(times) if time and time.timestamp() > before), len(events))

@@ -26,7 +26,7 @@ from vectorferry.connector.sandbox import (
     Status,
 )
 from vectorferry.connector.sources.mixpeek_documents import MixpeekDocumentsSettings
-from vectorferry.connector.sources.mixpeek_documents._feed import ChangeFeed, Mark
+from vectorferry.connector.sources.mixpeek_documents._feed import ChangeFeed, Mark, Position
 from vectorferry.connector.testing import MemoryDestination, sync
 
 from .worlds import QUICK, settings_for
@@ -235,22 +235,35 @@ async def test_collections_that_reached_the_same_place_at_different_times_take_o
         assert await each.run() == {"documents.events": 1}
 
 
+async def position_by(date: str, event: Any) -> Position | None:
+    """Where a feed with one event is followed from, whose answer has this date."""
+
+    async def answered(_: web.Request) -> web.StreamResponse:
+        page = {"results": [{"seq": 1, "cursor": "c1", "created_at": event}], "next_cursor": "c1", "has_more": False}
+        return web.json_response(page, headers={"Date": date})
+
+    async with serving(answered) as server:
+        settings = MixpeekDocumentsSettings(base_url=server.url, api_key=SecretStr("sk_1"), namespace="n", retry=QUICK)
+        source = settings.open()
+        try:
+            return await ChangeFeed(source._api, 10).position()
+        finally:
+            await source.aclose()
+
+
 @pytest.mark.parametrize(("minutes", "passed_over"), [(-1, False), (-11, True)])
 @pytest.mark.parametrize("ahead", [-60, 60], ids=["clock here ahead", "clock here behind"])
 async def test_how_old_an_event_is_goes_by_the_clock_of_the_service(
     ahead: int, minutes: int, passed_over: bool
 ) -> None:
     there = datetime.now(UTC) + timedelta(minutes=ahead)
-    event = {"seq": 1, "cursor": "c1", "created_at": (there + timedelta(minutes=minutes)).isoformat()}
-    answer = {"results": [event], "next_cursor": "c1", "has_more": False}
+    event = (there + timedelta(minutes=minutes)).isoformat()
+    assert (await position_by(format_datetime(there, usegmt=True), event) is not None) == passed_over
 
-    async def answered(_: web.Request) -> web.StreamResponse:
-        return web.json_response(answer, headers={"Date": format_datetime(there, usegmt=True)})
 
-    async with serving(answered) as server:
-        source = MixpeekDocumentsSettings(
-            base_url=server.url, api_key=SecretStr("sk_1"), retry=QUICK, namespace="n"
-        ).open()
-        reached = await ChangeFeed(source._api, 10).position()
-        await source.aclose()
-    assert (reached is not None) == passed_over
+@pytest.mark.parametrize(
+    ("date", "passed_over"),
+    [("Fri, 31 Dec 9999 23:59:59 GMT", True), ("Mon, 01 Jan 0001 00:00:00 GMT", False), ("never", True)],
+)
+async def test_a_date_that_no_clock_shows_harms_nothing(date: str, passed_over: bool) -> None:
+    assert (await position_by(date, "2026-01-02T03:04:05Z") is not None) == passed_over
