@@ -96,6 +96,7 @@ class Meaning(Enum):
 
 
 MEANINGS: Final = {
+    206: Meaning.TRY_AGAIN,  # a part of an answer, of which no part was asked for
     401: Meaning.BAD_KEY,
     403: Meaning.FORBIDDEN,
     404: Meaning.MISSING,
@@ -229,8 +230,14 @@ def _until_named_time(answer: Answer) -> float | None:
 
 
 def _until(moment: float | None, answer: Answer) -> float | None:
-    now = _timestamp(answer.headers.get("date", ""))
-    return None if moment is None else max(0.0, moment - (time.time() if now is None else now))
+    return None if moment is None else max(0.0, moment - service_time(answer.headers))
+
+
+def service_time(headers: Mapping[str, str]) -> float:
+    """Seconds since 1970 by the clock of the service, when it sent these headers; by this machine's where none is
+    among them."""
+    told = _timestamp(headers.get("date", ""))
+    return time.time() if told is None else told
 
 
 def _timestamp(value: str) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from hashlib import pbkdf2_hmac
@@ -27,6 +27,7 @@ from vectorferry.connector.http._answer import (
     AnswerRoom,
     Judge,
     limit_reached,
+    service_time,
     wait_when_spent,
 )
 from vectorferry.connector.http._errors import UnreadableError, UnsendableError, UnsureError, one_line, without_key
@@ -96,6 +97,13 @@ class ApiClient:
         self._wire: _Wire | None = None
         self._allowance: Allowance | None = None
         self._has_answered = False
+        self._last_headers: Mapping[str, str] = {}
+
+    @property
+    def service_time(self) -> float:
+        """Seconds since 1970 by the service's own clock, as its last answer has it; by this machine's where that has
+        none. What the service dates is compared with this, never with a clock that somebody may have set here."""
+        return service_time(self._last_headers)
 
     @property
     def host(self) -> str:
@@ -180,6 +188,7 @@ class ApiClient:
             with wire.room.place() as place:
                 answer = await exchange(wire.transport, request.http, self._settings.max_answer_bytes, place.admit)
                 self._has_answered = True
+                self._last_headers = answer.headers
                 self.usage.bytes += len(answer.body)
                 if answer.status != OK or REMAINING in answer.headers:
                     self._check(wire, request, answer, tries)

@@ -163,7 +163,7 @@ class Unpacker:
     """Undoes the Content-Encoding of one answer, piece by piece, and makes no more than one byte over `most`.
 
     The HTTP libraries undo as many encodings as an answer names, each as a whole. Raises `RetryableError` for one that
-    was not asked for, for several, and for what is not encoded as it says.
+    was not asked for, for several, for what is not encoded as it says, and for what goes on behind its end.
     """
 
     def __init__(self, encoding: str, most: int) -> None:
@@ -183,6 +183,8 @@ class Unpacker:
             unpacked = self._inflating.decompress(piece, max(self._left, 1))
         except zlib.error:
             raise RetryableError("an answer that cannot be unpacked") from None
+        if self._inflating.unused_data:  # which would be kept, whatever its size, and counted by nobody
+            raise RetryableError("an answer with something behind its end")
         self._left -= len(unpacked)
         return unpacked
 

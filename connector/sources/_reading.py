@@ -54,12 +54,24 @@ class NotReadyError(VectorferryError):
     """The service has begun to work on the asset again since it was listed, or so it says."""
 
 
+class ShortAnswerError(VectorferryError):
+    """The service gives less of the asset than it has listed: the rest went meanwhile, or is withheld."""
+
+
 @dataclass(frozen=True, slots=True)
 class NotThere:
-    """An asset that was listed as ready, and that the service does not give by now; `detail` is how it says so."""
+    """An asset that was listed as ready, and that the service does not give by now; `detail` is how it says so.
+
+    With a `fingerprint`, that of its listing, it is the asset as it was listed that is not there.
+    """
 
     asset_id: str
     detail: str
+    fingerprint: str | None = None
+
+    def is_in(self, listing: Listing) -> bool:
+        """Whether the service still lists, as ready, what it does not give."""
+        return listing.state is AssetState.READY and self.fingerprint in (None, listing.fingerprint)
 
 
 ReadAsset: TypeAlias = Callable[[Listing], Awaitable[Asset]]
@@ -95,7 +107,8 @@ def read_chunks(
     """What `read` makes of each chunk of listings, or what stands for one, `width` chunks at a time, as it comes.
 
     Those that are not there are looked for in a second listing at the end: what is not in it, or not ready there
-    either, is left out, and what is still listed as ready counts as unreadable. Raises `SourceError` when too many are
+    either, is left out, and so is what came with less than was listed and is listed otherwise by now. What is still
+    listed as ready counts as unreadable. Raises `SourceError` when too many are
     unreadable for it to be the assets' fault; `check` asks the service a small question.
     """
 
@@ -115,7 +128,7 @@ async def _settled(
     check: Callable[[], Awaitable[None]],
 ) -> AsyncGenerator[Asset | Rejected, None]:
     failures = _Failures(check, collection)
-    lost: dict[str, str] = {}
+    lost: dict[str, NotThere] = {}
     async with aclosing(outcomes):
         async for result in outcomes:
             if isinstance(result, Asset):
@@ -123,7 +136,7 @@ async def _settled(
                 yield result
             elif isinstance(result, NotThere):
                 await failures.note_failure(result.detail)
-                lost[result.asset_id] = result.detail
+                lost[result.asset_id] = result
             elif result is not None:
                 if result.reason is Reason.UNREADABLE:
                     await failures.note_failure(result.detail)
@@ -147,6 +160,8 @@ async def outcome_of(read: ReadAsset, listing: Listing) -> Outcome:
         return Rejected(listing.asset_id, Reason(error.reason), str(error))
     except (NotFoundError, NotReadyError) as error:
         return NotThere(listing.asset_id, str(error))
+    except ShortAnswerError as error:
+        return NotThere(listing.asset_id, str(error), listing.fingerprint)
     except (UnreadableError, RefusedError, ForbiddenError) as error:
         return Rejected(listing.asset_id, Reason.UNREADABLE, str(error))
 
@@ -191,23 +206,22 @@ def check_id(asset_id: str) -> None:
         ) from None
 
 
-async def _still_listed(lost: Mapping[str, str], scan: Callable[[], AsyncIterator[Listing]]) -> dict[str, str]:
-    """Those of the lost assets that cannot be taken for gone, or for not ready, each with why."""
+async def _still_listed(lost: Mapping[str, NotThere], scan: Callable[[], AsyncIterator[Listing]]) -> dict[str, str]:
+    """Those of the lost assets that cannot be taken for gone, for not ready, or for others by now, each with why."""
     still_listed: dict[str, str] = {}
     gone = dict(lost)
     try:
         async with closing(scan()) as listings:
             async for listing in listings:
-                if listing.asset_id in gone and listing.state is AssetState.READY:
-                    still_listed[listing.asset_id] = (
-                        f"{gone.pop(listing.asset_id)} It is still listed as ready, though."
-                    )
+                if listing.asset_id in gone and gone[listing.asset_id].is_in(listing):
+                    why = gone.pop(listing.asset_id).detail
+                    still_listed[listing.asset_id] = f"{why} It is still listed as ready, though."
     except IncompleteScanError as error:
         if not error.unknowable:
             unknown = "Whether it is still listed is not known."
-            return {**still_listed, **{asset_id: f"{why} {unknown}" for asset_id, why in gone.items()}}
-    for asset_id, why in gone.items():
-        _log_left_out(asset_id, why)
+            return {**still_listed, **{asset_id: f"{each.detail} {unknown}" for asset_id, each in gone.items()}}
+    for asset_id, each in gone.items():
+        _log_left_out(asset_id, each.detail)
     return still_listed
 
 

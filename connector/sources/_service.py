@@ -30,6 +30,11 @@ class ServiceApi(ABC):
         return self._client.host
 
     @property
+    def service_time(self) -> float:
+        """Seconds since 1970 by the service's own clock, at its last answer."""
+        return self._client.service_time
+
+    @property
     def usage(self) -> Usage:
         """What the requests have cost so far."""
         return self._client.usage

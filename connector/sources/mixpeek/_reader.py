@@ -179,7 +179,8 @@ async def read_answer(api: MixpeekApi, asset_id: str, budget: AssetBudget) -> As
     """
     first, pages = await _pages(api, asset_id, budget)
     description = first.description or await _description(api, asset_id)
-    _check_description(api.host, asset_id, description)
+    _check_owner(api.host, asset_id, description)
+    _check_description(description)
     rows = feature_rows(asset_id, [row for page in pages for row in page.rows])
     _check_whole(api.host, pages, rows)
     return AssetAnswer(description, rows)
@@ -189,8 +190,10 @@ async def _pages(api: MixpeekApi, asset_id: str, budget: AssetBudget) -> tuple[A
     replies: list[AssetReply] = []
 
     async def fetch(number: int) -> Page:
-        replies.append(await api.asset_features(asset_id, number, replies[0].page_size if replies else None))
-        return replies[-1].page
+        reply = await api.asset_features(asset_id, number, replies[0].page_size if replies else None)
+        _check_owner(api.host, asset_id, reply.description or {})
+        replies.append(reply)
+        return reply.page
 
     pages: list[Page] = []
     async for page in walk(fetch, _row_identities):
@@ -221,9 +224,12 @@ async def _description(api: MixpeekApi, asset_id: str) -> Mapping[str, Any]:
         return {}
 
 
-def _check_description(host: str, asset_id: str, description: Mapping[str, Any]) -> None:
+def _check_owner(host: str, asset_id: str, description: Mapping[str, Any]) -> None:
     if description.get("asset_id") not in (None, asset_id):
         raise UnreadableError(f"{host} answered for another asset than the one asked for.")
+
+
+def _check_description(description: Mapping[str, Any]) -> None:
     if is_too_deep(description):
         raise QuarantineError(Reason.MALFORMED, "what the service says of the asset is nested too deeply")
     if state_of(description.get("status")) is not AssetState.READY:

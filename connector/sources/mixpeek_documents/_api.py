@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar
 
 from vectorferry.connector._model._errors import (
@@ -18,7 +19,7 @@ from vectorferry.connector._model._errors import (
 )
 from vectorferry.connector._model._json import parse_json
 from vectorferry.connector._model._records import Reason
-from vectorferry.connector.http import ApiClient, NotFoundError, RefusedError, UnreadableError, one_line, segment
+from vectorferry.connector.http import ApiClient, NotFoundError, RefusedError, one_line, segment
 from vectorferry.connector.sources._pages import count_in, pagination_in
 from vectorferry.connector.sources._service import ServiceApi
 from vectorferry.connector.sources._values import read_object
@@ -134,7 +135,7 @@ class DocumentsApi(ServiceApi):
 
     async def collection(self, collection: str) -> Collection:
         """``GET /v1/collections/{id}``, with the vectors that it has, wherever they are told."""
-        found = await self._client.request("GET", _path(collection), decode=read_collection)
+        found = await self._client.request("GET", _path(collection), decode=partial(read_collection, collection))
         if found.indexes:
             return found
         return replace(found, indexes=await self._features(collection))
@@ -216,8 +217,8 @@ class DocumentsApi(ServiceApi):
     async def _features(self, collection: str) -> Mapping[str, VectorIndex]:
         try:
             return await self._client.request("GET", f"{_path(collection)}/features", decode=read_features)
-        except (NotFoundError, RefusedError, UnreadableError):
-            return {}
+        except (NotFoundError, RefusedError):
+            return {}  # there is no such route; an answer that does not come would not say that there are no vectors
 
     async def _collections_page(self, cursor: str | None, limit: int) -> CollectionPage:
         body = {"limit": limit, "include_system": True}
@@ -329,7 +330,8 @@ def read_document(document_id: str, body: bytes) -> dict[str, Any]:
 
 
 def read_document_ids(body: bytes) -> list[str]:
-    """The ids in an object's answer, which calls its rows `documents` or `results`."""
+    """The ids in an object's answer, which calls its rows `documents` or `results`. Raises `ValueError` when it tells
+    of more than it has."""
     answer = read_object(body)
     rows = answer.get("documents", answer.get("results"))
     if not isinstance(rows, list):
@@ -337,12 +339,18 @@ def read_document_ids(body: bytes) -> list[str]:
     ids = [row.get("document_id") if isinstance(row, dict) else None for row in rows]
     if not all(isinstance(each, str) and each for each in ids):
         raise ValueError("a document without an id")
-    return [str(each) for each in ids]
+    distinct = list(dict.fromkeys(map(str, ids)))
+    if (count_in(answer, "total_documents") or 0) > len(distinct):
+        raise ValueError("fewer documents than it announces")
+    return distinct
 
 
-def read_collection(body: bytes) -> Collection:
-    """A collection's own answer. Raises `ValueError` when it is none."""
-    return collection_from(read_object(body))
+def read_collection(identifier: str, body: bytes) -> Collection:
+    """The answer of the collection of this id or name. Raises `ValueError` when it is none, or another's."""
+    collection = collection_from(read_object(body))
+    if identifier not in (collection.collection_id, collection.name):
+        raise ValueError("the answer is about another collection")
+    return collection
 
 
 def read_features(body: bytes) -> Mapping[str, VectorIndex]:

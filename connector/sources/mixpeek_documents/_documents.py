@@ -186,6 +186,11 @@ class Document:
         """Whether it was made of no object."""
         return _root_of(self.internal) is None
 
+    @property
+    def is_timed(self) -> bool:
+        """Whether it tells when it has changed."""
+        return read_time(self.internal.get("updated_at")) is not None
+
     def _missing(self, asked_for: VectorsAskedFor) -> list[str]:
         given, indexes = self.vectors, asked_for.indexes
         missing = [] if NAMELESS in given else [name for name in self.names if name not in given]

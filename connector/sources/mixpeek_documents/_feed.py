@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
 from vectorferry.connector._model._errors import IncompleteScanError
@@ -17,34 +17,47 @@ EVENTS_PER_PAGE: Final = 1_000
 MOST_PAGES: Final = 100
 """So much of the feed is walked over in one run. What is left is the next one's, which lists until then."""
 
+KEPT: Final = timedelta(days=89)
+"""The feed keeps events for 90 days, and says nothing of those that have gone: as if nothing had happened."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in the feed, and when a walk over it was there: seconds since 1970, by the service's own clock."""
+
+    cursor: str
+    at: int
+
 
 @dataclass(frozen=True, slots=True)
 class Mark:
     """What is kept of a collection from one run to the next: where the feed was, and the collection's name."""
 
-    cursor: str
+    position: Position
     name: str | None
 
     def text(self) -> str:
         """As it is kept."""
-        return canonical_json([self.cursor, self.name]).decode()
+        return canonical_json([self.position.cursor, self.position.at, self.name]).decode()
 
     @classmethod
     def read(cls, text: str) -> Mark | None:
-        """From what was kept; None for anything else."""
+        """From what was kept; None for anything else, as what a version kept that told no time."""
         try:
-            cursor, name = parse_json(text.encode())
+            cursor, at, name = parse_json(text.encode())
         except (ValueError, TypeError):
             return None
-        return cls(cursor, name) if isinstance(cursor, str) and isinstance(name, str | None) else None
+        if not isinstance(cursor, str) or type(at) is not int or not isinstance(name, str | None):
+            return None
+        return cls(Position(cursor, at), name)
 
 
 @dataclass(frozen=True, slots=True)
 class Happened:
-    """Whether there was any event, and the cursor from which the next run has to look; None where there is none."""
+    """Whether there was any event, and from where the next run has to look; None where there is no such place."""
 
     anything: bool
-    reached: str | None
+    reached: Position | None
 
 
 class ChangeFeed:
@@ -61,20 +74,21 @@ class ChangeFeed:
         self._delay = timedelta(minutes=delay_minutes)
         self._answers: dict[str, Happened] = {}
         self._asked: set[tuple[str, str]] = set()
-        self._reached: str | None = None
+        self._reached: Position | None = None
 
-    async def position(self) -> str | None:
+    async def position(self) -> Position | None:
         """How far the feed has come, or not quite; None where nothing has ever happened. Raises `IncompleteScanError`
         when it does not say."""
         if self._reached is None:
             self._reached = (await self._walk(None)).reached
         return self._reached
 
-    async def since(self, collection: str, cursor: str) -> Happened:
+    async def since(self, collection: str, position: Position) -> Happened:
         """What has happened since. The second time that a collection asks, a new run has begun.
 
         Raises `IncompleteScanError` when the feed does not say: it is not there, or the cursor has expired.
         """
+        cursor = position.cursor
         if (collection, cursor) in self._asked:
             self._answers.clear()
             self._asked.clear()
@@ -82,22 +96,29 @@ class ChangeFeed:
         if cursor not in self._answers:
             self._answers[cursor] = await self._walk(cursor)
             self._reached = self._answers[cursor].reached
+        if self._api.service_time - position.at > (KEPT - self._delay).total_seconds():
+            raise IncompleteScanError(f"the change feed was last looked at more than {KEPT.days} days ago")
         return self._answers[cursor]
 
     async def _walk(self, since: str | None) -> Happened:
+        anything, reached = await self._walked(since)
+        return Happened(anything, None if reached is None else Position(reached, int(self._api.service_time)))
+
+    async def _walked(self, since: str | None) -> tuple[bool, str | None]:
+        """Whether there was any event, and the cursor that was reached."""
         reached, cursor, settled = since, since, True
         for number in range(MOST_PAGES):
             page = await self._page(cursor)
             if not page.events:
-                if page.next_cursor not in (cursor, None):
+                if page.has_more or page.next_cursor not in (cursor, None):
                     raise IncompleteScanError("the change feed has lost its place")
-                return Happened(number > 0, reached)
+                return number > 0, reached
             # Behind the first event that is too young, nothing is passed over.
             settled, reached = self._settled(page, reached) if settled else (False, reached)
             if not page.has_more or page.next_cursor is None or page.next_cursor == cursor:
                 break
             cursor = page.next_cursor
-        return Happened(True, reached)
+        return True, reached
 
     async def _page(self, cursor: str | None) -> EventPage:
         try:
@@ -108,14 +129,15 @@ class ChangeFeed:
 
     def _settled(self, page: EventPage, reached: str | None) -> tuple[bool, str | None]:
         """Whether all events of a page are old enough, and the cursor behind the last one that is."""
-        old = _how_many_old(page.events, datetime.now(UTC) - self._delay)
+        now = self._api.service_time + 1  # it is told in whole seconds
+        old = _how_many_old(page.events, now - self._delay.total_seconds())
         if old == len(page.events):
             return True, page.next_cursor or page.events[-1].cursor or reached
         cursors = [event.cursor for event in page.events[:old] if event.cursor]
         return False, cursors[-1] if cursors else reached
 
 
-def _how_many_old(events: Sequence[FeedEvent], before: datetime) -> int:
+def _how_many_old(events: Sequence[FeedEvent], before: float) -> int:
     """How many of the first are older; one without a time is taken as old, since nothing would ever make it so."""
     times = (read_time(event.created_at) for event in events)
-    return next((place for place, time in enumerate(times) if time is not None and time > before), len(events))
+    return next((place for place, time in enumerate(times) if time and time.timestamp() > before), len(events))

@@ -130,6 +130,10 @@ class ObjectGroup:
         self.pending |= document.state is AssetState.PENDING
         self.ready |= document.state is AssetState.READY
 
+    def fingerprint(self, settings: Sequence[Any]) -> str:
+        """What changes with any of the documents, and with what else decides what they are read as."""
+        return fingerprint_of([*settings, self.documents, self.marks])
+
     @property
     def state(self) -> AssetState:
         """Unfinished while any document is; failed when all are."""
@@ -199,7 +203,7 @@ class CollectionScan:
                 for listing in self._on(page, tally.documents(page)):
                     yield listing
         for object_id, group in self._last.objects.items():
-            yield Listing(object_id, fingerprint_of([*self._settings, group.documents, group.marks]), group.state)
+            yield Listing(object_id, group.fingerprint(self._settings), group.state)
         tally.check()
         if not self._scoped_key:
             await self._check_count(tally.listed)

@@ -13,10 +13,15 @@ from vectorferry.connector._model._errors import IncompleteScanError, Quarantine
 from vectorferry.connector._model._limits import AssetBudget, SourceLimits
 from vectorferry.connector._model._records import Asset, Listing
 from vectorferry.connector.http import ForbiddenError, NotFoundError, RefusedError, UnreadableError, one_line
-from vectorferry.connector.sources._reading import Outcome, check_id, outcome_of, results_of
+from vectorferry.connector.sources._reading import Outcome, ShortAnswerError, check_id, outcome_of, results_of
 from vectorferry.connector.sources.mixpeek_documents._api import Collection, DocumentPage, DocumentsApi, Place, Query
-from vectorferry.connector.sources.mixpeek_documents._documents import Document, VectorsAskedFor, asset_of
-from vectorferry.connector.sources.mixpeek_documents._listing import LastListing
+from vectorferry.connector.sources.mixpeek_documents._documents import (
+    Document,
+    ListedDocument,
+    VectorsAskedFor,
+    asset_of,
+)
+from vectorferry.connector.sources.mixpeek_documents._listing import LastListing, ObjectGroup
 
 MOST_ROWS: Final = 1_000
 """The service's own limit."""
@@ -118,9 +123,10 @@ class DocumentReader:
                 self._by_ids &= not isinstance(error, RefusedError | FilterIgnoredError)
             return await self._apart(chunk)
         await self._complete(documents)
-        whole = [listing for listing in chunk.listings if documents[listing.asset_id]]
+        whole, missing = list[Listing](), list[Listing]()
+        for each in chunk.listings:
+            (whole if self._is_whole(each, documents[each.asset_id]) else missing).append(each)
         outcomes = [await outcome_of(partial(self._asset, documents[each.asset_id]), each) for each in whole]
-        missing = [each for each in chunk.listings if not documents[each.asset_id]]
         # Since it was listed, a page may have come to hold others.
         again = self._one_by_one(missing) if chunk.place is None or not missing else self.read(Chunk(missing))
         return [*outcomes, *await again]
@@ -147,6 +153,18 @@ class DocumentReader:
         """How many documents an asset has, as far as it is known."""
         group = self._last.objects.get(asset_id)
         return group.documents if group else 1
+
+    def _is_whole(self, listing: Listing, documents: Documents) -> bool:
+        """Whether these are as many as were listed of an asset: what comes with fewer would count as all of it. Where
+        another process has listed it, whether they are those that make its fingerprint."""
+        if listing.asset_id in self._last.objects:
+            return len(documents) >= self._documents_of(listing.asset_id)
+        if not documents or documents[0].is_brought or not all(document.is_timed for document in documents):
+            return bool(documents)
+        group = ObjectGroup()
+        for document in documents:
+            group.add(ListedDocument.of(document.row))
+        return group.fingerprint([self._asked_for.multi_vectors]) == listing.fingerprint
 
     def _split(self, waiting: Sequence[Listing], place: Place | None) -> list[Chunk]:
         """A page is read again when most of it is wanted, and not too much."""
@@ -212,8 +230,10 @@ class DocumentReader:
             documents += self._usable(page.rows)
             if total is not None and len(documents) > total:
                 break
-        if total is not None and len(documents) != total:
-            raise UnreadableError(f"{self._api.host} announced {total:,} documents and sent {len(documents):,}.")
+        # One that is there twice may stand in the place of another.
+        distinct = len({document.document_id for document in documents})
+        if total is not None and not distinct == len(documents) == total:
+            raise UnreadableError(f"{self._api.host} announced {total:,} documents and sent {distinct:,}.")
         return documents
 
     async def _page(self, query: Query, place: Place) -> DocumentPage:
@@ -248,11 +268,14 @@ class DocumentReader:
 
     async def _asset(self, documents: Documents, listing: Listing) -> Asset:
         check_id(listing.asset_id)
+        if any(document.asset_id != listing.asset_id for document in documents):
+            raise UnreadableError(f"{self._api.host} answered with documents of another asset than the one asked for.")
         AssetBudget(self._limits).spend(len(documents))
         return asset_of(listing, documents, self._asked_for)
 
     async def read_alone(self, listing: Listing) -> Asset:
-        """An asset by itself. Raises `NotFoundError` when there is neither a document nor an object of this id."""
+        """An asset by itself. Raises `NotFoundError` when there is neither a document nor an object of this id, and
+        `ShortAnswerError` when an object has fewer documents than were listed."""
         check_id(listing.asset_id)
         documents: Documents = []
         if listing.asset_id not in self._last.objects:
@@ -278,6 +301,11 @@ class DocumentReader:
         ids = await self._api.documents_of(self._collection.collection_id, object_id)
         if not ids:
             raise NotFoundError(f"{self._api.host} has no documents of {one_line(object_id, 80)}.")
+        if len(ids) < self._documents_of(object_id):
+            raise ShortAnswerError(
+                f"{self._api.host} listed {self._documents_of(object_id):,} documents of {one_line(object_id, 80)} and "
+                f"gives {len(ids):,}."
+            )
         AssetBudget(self._limits).spend(len(ids))
         return [await self._document(each) for each in ids]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
@@ -28,7 +28,7 @@ from vectorferry.connector.sources._reading import ReadAsset, read_chunks
 from vectorferry.connector.sources._service import CollectionList, ServiceSource, resolved
 from vectorferry.connector.sources.mixpeek_documents._api import DIRECT, Collection, DocumentsApi, collection_from
 from vectorferry.connector.sources.mixpeek_documents._documents import MultiVectors, VectorsAskedFor
-from vectorferry.connector.sources.mixpeek_documents._feed import ChangeFeed, Mark
+from vectorferry.connector.sources.mixpeek_documents._feed import ChangeFeed, Mark, Position
 from vectorferry.connector.sources.mixpeek_documents._listing import CollectionScan, LastListing
 from vectorferry.connector.sources.mixpeek_documents._reader import DocumentReader
 from vectorferry.connector.sources.mixpeek_documents._search import Searcher
@@ -87,7 +87,7 @@ class MixpeekDocumentsSource(ServiceSource):
         self._known: dict[str, Collection] = {}
         self._last: dict[str, LastListing] = {}
         self._feed = ChangeFeed(api, options.feed_delay_minutes)
-        self._reached: dict[str, str | None] = {}
+        self._reached: dict[str, Position | None] = {}
         self._searcher = Searcher(api)
         self._submitter = Submitter(api)
         self._names: dict[str, str | None] = {}
@@ -127,7 +127,7 @@ class MixpeekDocumentsSource(ServiceSource):
         mark = Mark.read(since)
         if mark is None:
             raise IncompleteScanError("the cursor that was kept is none of the change feed")
-        happened = await self._feed.since(collection, mark.cursor)
+        happened = await self._feed.since(collection, mark.position)
         if happened.anything:
             raise IncompleteScanError(CHANGED)
         self._names[collection] = mark.name
@@ -161,7 +161,7 @@ class MixpeekDocumentsSource(ServiceSource):
         if not self._options.follow_events or not ids or missing or len(marks) < len(expected):
             return ()
         try:
-            happened = [await self._feed.since("", cursor) for cursor in {mark.cursor for mark in marks.values()}]
+            happened = [await self._feed.since("", each) for each in _oldest(mark.position for mark in marks.values())]
         except IncompleteScanError:
             return ()
         if any(each.anything for each in happened):
@@ -250,7 +250,7 @@ class MixpeekDocumentsSource(ServiceSource):
         system = collection.collection_id.startswith("_") or (collection.name or "").startswith("_")
         return not system or DIRECT in names or bool(names & set(self._configured))
 
-    async def _position(self) -> str | None:
+    async def _position(self) -> Position | None:
         """How far the change feed has come; None where it is not followed."""
         if not self._options.follow_events:
             return None
@@ -286,3 +286,8 @@ class MixpeekDocumentsSource(ServiceSource):
                 return self._known[collection]
             raise CollectionError(f"{missing} Check source.collections and source.namespace.")
         return self._known[collection]
+
+
+def _oldest(positions: Iterable[Position]) -> Iterable[Position]:
+    """The oldest of those with the same cursor."""
+    return {each.cursor: each for each in sorted(positions, key=lambda each: each.at, reverse=True)}.values()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from vectorferry.connector._model._errors import CollectionError
@@ -22,6 +22,7 @@ from vectorferry.connector.http import (
 from vectorferry.connector.sources._pages import Page, count_in, identities_by, walk
 from vectorferry.connector.sources._reading import check_id
 from vectorferry.connector.sources._service import ServiceApi
+from vectorferry.connector.sources._values import read_object
 
 T = TypeVar("T")
 TaskKind: TypeAlias = Literal["embed", "embed-v2"]
@@ -61,7 +62,7 @@ class TwelveLabsApi(ServiceApi):
 
     async def index(self, index_id: str) -> dict[str, Any]:
         """``GET /indexes/{id}``."""
-        return await self._get(index_path(index_id), {}, _read_object)
+        return await self._get(index_path(index_id), {}, partial(read_index, index_id))
 
     async def assets(self, index_id: str) -> AsyncGenerator[Page, None]:
         """Every page of ``GET /indexes/{id}/indexed-assets``, or of its predecessor where there is no such list."""
@@ -107,6 +108,10 @@ class TwelveLabsApi(ServiceApi):
     async def task(self, kind: TaskKind, task_id: str, decode: Callable[[bytes], T]) -> T:
         """``GET /embed/tasks/{id}`` or ``/embed-v2/tasks/{id}``; both give all options when none is asked for."""
         return await self._get(f"/{kind}/tasks/{segment(task_id)}", {}, decode)
+
+    def is_listed_as_videos(self, index_id: str) -> bool:
+        """Whether an index's assets were found under their older name only."""
+        return index_id in self._older
 
     def _assets_path(self, index_id: str) -> str:
         kind = "videos" if index_id in self._older else "indexed-assets"
@@ -177,8 +182,9 @@ def _path(kind: str, identifier: str) -> str:
         raise CollectionError(f"The id {shown} in {kind} cannot be part of an address.") from None
 
 
-def _read_object(body: bytes) -> dict[str, Any]:
-    answer = parse_json(body)
-    if not isinstance(answer, dict) or not isinstance(answer.get("_id"), str):
-        raise ValueError("no _id")
+def read_index(index_id: str, body: bytes) -> dict[str, Any]:
+    """An index's own answer. Raises `ValueError` when it is about another: its assets would be taken for this one's."""
+    answer = read_object(body)
+    if answer.get("_id") != index_id:
+        raise ValueError("the answer is about another index")
     return answer

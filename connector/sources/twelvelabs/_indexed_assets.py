@@ -12,7 +12,7 @@ from functools import partial
 from itertools import chain
 from typing import Any, Final
 
-from vectorferry.connector._model._errors import QuarantineError
+from vectorferry.connector._model._errors import IncompleteScanError, QuarantineError
 from vectorferry.connector._model._json import is_too_deep, parse_json
 from vectorferry.connector._model._limits import AssetBudget, SourceLimits
 from vectorferry.connector._model._records import Asset, AssetState, Listing, Modality, Reason, record
@@ -63,7 +63,7 @@ class IndexedAssets:
 
     async def scan(self) -> AsyncGenerator[Listing, None]:
         """Every asset once; raises `IncompleteScanError` at its end unless the rows agree with a total that never fell
-        from the first page to the last."""
+        from the first page to the last, and are those of a list that names every asset."""
         tally = Tally("assets", "_id", grows=True)
         # Other settings need another answer, and the index's name is a column of every feature.
         asked_for = [list(self._options.of(self._index)), self._options.transcriptions, self._index.name]
@@ -77,6 +77,10 @@ class IndexedAssets:
                     fingerprint = fingerprint_of([row.get("status") or "ready", *times, system, *asked_for])
                     yield Listing(row["_id"], fingerprint, state_of(row))
         tally.check()
+        if self._api.is_listed_as_videos(self._index.index_id):
+            raise IncompleteScanError(
+                "the older list of videos may leave out what is not ready, so nothing is deleted", unknowable=True
+            )
 
     def _note_length(self, row: Mapping[str, Any], system: Any) -> None:
         duration = system.get("duration") if isinstance(system, dict) else None

@@ -84,7 +84,7 @@ class EmbedTasks:
     def _task(self, listing: Listing, model: str | None, answer: Any, vectors: LiftedVectors) -> Asset:
         if not isinstance(answer, dict):
             raise ValueError("not a JSON object")
-        _check(answer)
+        _check(self._api.host, listing.asset_id, answer)
         if is_too_deep(answer):
             raise QuarantineError(Reason.MALFORMED, "what the service says of the task is nested too deeply")
         rows = answer.get("data") if self._kind == "embed-v2" else segment_rows(answer)
@@ -123,7 +123,9 @@ def _media(answer: Mapping[str, Any]) -> tuple[str | None, Mapping[str, Any]]:
     return media_of(answer)
 
 
-def _check(answer: Mapping[str, Any]) -> None:
+def _check(host: str, task_id: str, answer: Mapping[str, Any]) -> None:
+    if answer.get("_id") not in (None, task_id):
+        raise UnreadableError(f"{host} answered for another task than the one asked for.")
     if state_of(answer) is not AssetState.READY:
         raise NotReadyError(f"Its status is {one_line(str(answer['status']), 60)} by now.")
 

@@ -146,6 +146,25 @@ async def test_an_answer_never_grows_far_beyond_what_is_allowed(encoding: str) -
     assert peak < 20_000_000
 
 
+async def test_what_comes_behind_the_end_of_a_compressed_answer_is_not_kept() -> None:
+    async def endless(request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse(headers={"Content-Encoding": "gzip"})
+        await answer.prepare(request)
+        with suppress(ConnectionError):
+            await answer.write(gzip.compress(b'{"ok": 1}'))
+            for _ in range(50):
+                await answer.write(bytes(1_000_000))
+        return answer
+
+    async with serving(endless) as server, aclosing(client_for(server.url, max_answer_bytes=1_000_000)) as client:
+        tracemalloc.start()
+        with pytest.raises(UnreadableError, match="something behind its end"):
+            await client.request("GET", "/thing", decode=parse_json)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 20_000_000
+
+
 @cache
 def _zipped(megabytes: int) -> bytes:
     made = zlib.compressobj(wbits=31)

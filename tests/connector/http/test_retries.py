@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
@@ -75,8 +76,10 @@ async def _silent(_: web.Request) -> web.StreamResponse:
         web.Response(body=b"<html>Welcome</html>", content_type="text/html"),
         web.Response(body=b"no gzip at all", headers={"Content-Encoding": "gzip"}),
         web.Response(body=zlib.compress(b'{"ok": 1}')[:-6], headers={"Content-Encoding": "deflate"}),
+        web.Response(body=gzip.compress(b'{"ok": 2}') + b"{}", headers={"Content-Encoding": "gzip"}),
+        web.Response(body=b'{"ok": 2}', status=206, content_type="application/json"),
     ],
-    ids=["reset", "cut short", "silent", "half a JSON", "empty", "HTML", "no gzip", "half a deflate"],
+    ids=["reset", "cut short", "silent", "half a JSON", "empty", "HTML", "no gzip", "half a deflate", "more", "206"],
 )
 async def test_broken_answers_are_asked_for_again(fault: web.Response | Handler) -> None:
     impatient = QUICK.model_copy(update={"timeout_seconds": 0.2})

@@ -89,6 +89,10 @@ class OnePage:
         older = {"_id": "t2", "updated_at": "2026-01-02T03:04:05.000Z", "metadata": {"duration": 1}}
         yield Page([newer, older], 2, 1)
 
+    def is_listed_as_videos(self, _: str) -> bool:
+        """A list of both is none that is known; it is the fingerprints that are looked at."""
+        return False
+
 
 async def test_an_asset_of_twelvelabs_is_known_again() -> None:
     index = Index("i", "name", "marengo3.0", ("visual", "audio"))

@@ -426,3 +426,14 @@ async def test_vectors_are_the_same_whether_their_names_were_known_before() -> N
 
 def _read(feature: Feature) -> tuple[str, Any, dict[str, bytes]]:
     return feature.feature_id, feature.fields, {name: vector_hash(each) for name, each in feature.vectors.items()}
+
+
+async def test_a_later_page_of_another_asset_is_not_taken() -> None:
+    counts = {"total": 2, "page": 1, "page_size": 1, "total_pages": 2}
+    pages = [
+        {**features(text(name, **vectors(m=[1.0]))), "asset": {**ASSET, "asset_id": owner}, "pagination": counts}
+        for name, owner in (("f1", "a1"), ("f2", "a2"))
+    ]
+    result = await pull_one({"/assets/a1/features": pages, "/assets": page(ASSET)})
+    assert isinstance(result, Rejected)
+    assert "another asset" in result.detail

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 
 import pytest
+from aiohttp import web
+from pydantic import SecretStr
 
+from tests.connector.http.serving import serving
 from vectorferry.connector._config._settings import IncrementalScans
 from vectorferry.connector.plugin import DeleteGuard
 from vectorferry.connector.sandbox import (
@@ -21,9 +25,11 @@ from vectorferry.connector.sandbox import (
     SetField,
     Status,
 )
+from vectorferry.connector.sources.mixpeek_documents import MixpeekDocumentsSettings
+from vectorferry.connector.sources.mixpeek_documents._feed import ChangeFeed, Mark, Position
 from vectorferry.connector.testing import MemoryDestination, sync
 
-from .worlds import settings_for
+from .worlds import QUICK, settings_for
 
 TWO = ("col_one", "col_two")
 NEVER = "no earlier run has left this collection wholly up to date"
@@ -152,6 +158,7 @@ async def test_an_expired_cursor_has_everything_listed(expired: str) -> None:
         Status(status=500),
         SetField(field="next_cursor", value="elsewhere"),
         SetField(field="has_more", value="perhaps"),
+        SetField(field="has_more", value=True),
         SetField(field="results", value=None),
     ],
     ids=lambda fault: f"{fault.kind} {getattr(fault, 'status', '') or getattr(fault, 'field', '')}",
@@ -197,3 +204,66 @@ async def test_a_long_feed_is_walked_over_bit_by_bit(monkeypatch: pytest.MonkeyP
         # ten events, four of which are walked over in a run
         assert "documents.vectors" in await each.run()
         assert ["documents.list" in await each.run() for _ in range(3)] == [True, True, False]
+
+
+async def test_a_feed_that_was_not_looked_at_for_as_long_as_it_keeps_events_is_not_believed() -> None:
+    """It says nothing of events that have gone, as if nothing had happened."""
+    days = 90 * 86_400
+    async with runs() as each:
+        await each.run()
+        for collection in TWO:
+            cursor = each.store.cursor(collection)
+            assert cursor is not None
+            mark = Mark.read(cursor.since)
+            assert mark is not None
+            long_ago = replace(mark, position=replace(mark.position, at=mark.position.at - days)).text()
+            each.store.record_cursor(collection, replace(cursor, since=long_ago), None)
+        assert "documents.list" in await each.run()
+        assert each.scans["col_one"][1] == "the change feed was last looked at more than 89 days ago"
+        assert "documents.list" not in await each.run()
+
+
+async def test_collections_that_reached_the_same_place_at_different_times_take_one_request() -> None:
+    async with runs() as each:
+        await each.run()
+        cursor = each.store.cursor("col_one")
+        assert cursor is not None
+        mark = Mark.read(cursor.since)
+        assert mark is not None
+        earlier = replace(mark, position=replace(mark.position, at=mark.position.at - 60)).text()
+        each.store.record_cursor("col_one", replace(cursor, since=earlier), None)
+        assert await each.run() == {"documents.events": 1}
+
+
+async def position_by(date: str, event: Any) -> Position | None:
+    """Where a feed with one event is followed from, whose answer has this date."""
+
+    async def answered(_: web.Request) -> web.StreamResponse:
+        page = {"results": [{"seq": 1, "cursor": "c1", "created_at": event}], "next_cursor": "c1", "has_more": False}
+        return web.json_response(page, headers={"Date": date})
+
+    async with serving(answered) as server:
+        settings = MixpeekDocumentsSettings(base_url=server.url, api_key=SecretStr("sk_1"), namespace="n", retry=QUICK)
+        source = settings.open()
+        try:
+            return await ChangeFeed(source._api, 10).position()
+        finally:
+            await source.aclose()
+
+
+@pytest.mark.parametrize(("minutes", "passed_over"), [(-1, False), (-11, True)])
+@pytest.mark.parametrize("ahead", [-60, 60], ids=["clock here ahead", "clock here behind"])
+async def test_how_old_an_event_is_goes_by_the_clock_of_the_service(
+    ahead: int, minutes: int, passed_over: bool
+) -> None:
+    there = datetime.now(UTC) + timedelta(minutes=ahead)
+    event = (there + timedelta(minutes=minutes)).isoformat()
+    assert (await position_by(format_datetime(there, usegmt=True), event) is not None) == passed_over
+
+
+@pytest.mark.parametrize(
+    ("date", "passed_over"),
+    [("Fri, 31 Dec 9999 23:59:59 GMT", True), ("Mon, 01 Jan 0001 00:00:00 GMT", False), ("never", True)],
+)
+async def test_a_date_that_no_clock_shows_harms_nothing(date: str, passed_over: bool) -> None:
+    assert (await position_by(date, "2026-01-02T03:04:05Z") is not None) == passed_over

@@ -16,6 +16,7 @@ from vectorferry.connector.plugin import (
     DeleteGuard,
     IncompleteScanError,
     Reason,
+    Rejected,
     SourceError,
 )
 from vectorferry.connector.sandbox import (
@@ -24,11 +25,12 @@ from vectorferry.connector.sandbox import (
     MixpeekDocumentsDialect,
     Sandbox,
     SetField,
+    Shorten,
     Status,
 )
 from vectorferry.connector.sources.mixpeek import MixpeekSettings
 from vectorferry.connector.sources.mixpeek_documents import MixpeekDocumentsSettings
-from vectorferry.connector.sources.mixpeek_documents._api import Place
+from vectorferry.connector.sources.mixpeek_documents._api import Place, read_document_ids
 from vectorferry.connector.testing import MemoryDestination, sync
 
 from .worlds import COLLECTION, QUICK, VECTOR, asset_in, generated, pulled, reading, scanned, settings_for
@@ -236,3 +238,98 @@ async def test_numbers_are_those_that_were_sent() -> None:
         vector = asset_in(await pulled(source), name).features[0].vectors[VECTOR]
         assert np.array_equal(vector, np.array([0.1, 1e-30, -2, 3.4e38], np.float32))  # type: ignore[arg-type]
         assert isinstance(asset_in(await pulled(source), name), Asset)
+
+
+def _rows_of(sandbox: Sandbox, asset_id: str) -> list[dict[str, Any]]:
+    names = sandbox.documents.document_ids(asset_id)
+    return [{"document_id": name, "collection_id": COLLECTION, **sandbox.documents.document(name)} for name in names]
+
+
+async def test_an_object_that_came_with_less_than_was_listed_is_not_written_as_if_that_were_all() -> None:
+    """Nothing compares a new asset with what was stored before, and its fingerprint would be that of the whole."""
+    async with reading(generated(12, 4)) as (source, sandbox):
+        store = MemoryDestination()
+        for route, rows in (("documents.vectors", "results"), ("documents.of_object", "documents")):
+            sandbox.faults.add(Fault(route=route, do=Shorten(field=rows, keep=0.75)))
+        summary = await sync(source, [store], FULL, name="m")
+        assert (summary.exit_code, store.assets) == (1, {})
+        assert "documents of obj_0_0000000" in str(summary.collections[COLLECTION].error)
+        sandbox.faults.clear()
+        healed = await sync(source, [store], name="m")
+        assert healed.exit_code == 0
+        assert [len(asset.features) for asset in store.assets[COLLECTION].values()] == [4, 4, 4]
+
+
+async def test_a_document_that_comes_twice_does_not_stand_for_another() -> None:
+    """The list by ids has as many rows as it announces."""
+    async with reading(generated(12, 4)) as (source, sandbox):
+        listed = await scanned(source)
+        first = next(iter(listed))
+        one, *others = _rows_of(sandbox, first)
+        twice = SetField(field="results", value=[one, *others[:-1], one])
+        sandbox.faults.add(Fault(route="documents.vectors", do=twice))
+        asset = asset_in(await pulled(source, [listed[first]]), first)
+        assert len(asset.features) == 4
+        assert all(feature.vectors for feature in asset.features)
+
+
+async def test_a_document_that_went_after_it_was_listed_is_the_next_run_s() -> None:
+    async with reading(generated(12, 4)) as (source, sandbox):
+        before = await scanned(source)
+        first = next(iter(before))
+        sandbox.documents.remove_document(sandbox.documents.document_ids(first)[0])
+        assert (await pulled(source, [before[first]])) == {}
+        after = await scanned(source)
+        assert len(asset_in(await pulled(source, [after[first]]), first).features) == 3
+
+
+async def test_documents_of_another_object_are_not_taken_for_those_that_were_asked_for() -> None:
+    dialect = MixpeekDocumentsDialect(filters="refused")
+    async with reading(generated(12, 4, documents=dialect)) as (source, sandbox):
+        listed = await scanned(source)
+        first, second, *_ = listed
+        other = SetField(field="documents", value=_rows_of(sandbox, second))
+        sandbox.faults.add(Fault(route="documents.of_object", do=other))
+        result = (await pulled(source, [listed[first]]))[first]
+        assert isinstance(result, Rejected)
+        assert "documents of another asset" in result.detail
+
+
+def test_an_object_s_answer_that_announces_more_than_it_has_is_none() -> None:
+    assert read_document_ids(b'{"documents": [{"document_id": "a"}], "total_documents": 1}') == ["a"]
+    with pytest.raises(ValueError, match="fewer documents"):
+        read_document_ids(b'{"documents": [{"document_id": "a"}, {"document_id": "a"}], "total_documents": 2}')
+
+
+async def test_an_answer_about_another_collection_is_not_taken() -> None:
+    async with reading() as (source, sandbox):
+        sandbox.faults.add(
+            Fault(route="documents.collections.get", do=SetField(field="collection_id", value="col_another"))
+        )
+        with pytest.raises(SourceError, match="another collection"):
+            await scanned(source)
+
+
+async def test_a_collection_of_whose_vectors_nothing_can_be_learned_is_not_read_as_one_without_any() -> None:
+    async with reading() as (source, sandbox):
+        forgotten = DropField(field="vector_indexes")
+        sandbox.faults.add(
+            Fault(route="documents.collections.get", do=forgotten),
+            Fault(route="documents.collections.features", do=Status(status=503)),
+        )
+        with pytest.raises(SourceError, match="/features"):
+            await scanned(source)
+
+
+async def test_what_another_process_has_listed_is_held_against_its_fingerprint() -> None:
+    """As in a run that workers share: an object that is not what was listed is asked for its documents, no other is."""
+    async with reading(generated(12, 4)) as (source, sandbox):
+        listed = await scanned(source)
+        first = next(iter(listed))
+        sandbox.documents.remove_document(sandbox.documents.document_ids(first)[0])
+        worker = settings_for(sandbox).open()
+        sandbox.requests.reset()
+        results = await pulled(worker, listed.values())
+        await worker.aclose()
+        assert [len(asset_in(results, name).features) for name in listed] == [3, 4, 4]
+        assert sandbox.requests.counts()["documents.of_object"] == 1

@@ -307,3 +307,28 @@ async def test_indexes_are_asked_about_again_when_their_list_was_cut_short() -> 
         sandbox.faults.add(Fault(route="twelvelabs.indexes.list", do=DropField(field="_id")))
         with pytest.raises(SourceError, match="did not list its collections completely: 3 rows without a usable _id"):
             await source.collections()
+
+
+async def test_an_answer_about_another_index_is_not_taken() -> None:
+    """The assets of that one would be listed, written, and deleted again in the collection of this one."""
+    async with reading() as (source, sandbox):
+        films, archive = map(sandbox.twelvelabs.index_id, ("films", "archive"))
+        sandbox.faults.add(Fault(route="twelvelabs.indexes.get", do=SetField(field="_id", value=archive)))
+        with pytest.raises(SourceError, match="another index"):
+            await listed(source, films)
+
+
+async def test_what_only_the_older_list_does_not_have_is_not_deleted() -> None:
+    """Whether that list has what is not ready is not known; here it has not, and nothing else misses it."""
+    async with reading() as (source, sandbox):
+        index, store = sandbox.twelvelabs.index_id("films"), MemoryDestination()
+        options = SyncOptions(collections=[index])
+        await sync(source, [store], options, name="m")
+        before = set(store.assets[index])
+        sandbox.twelvelabs.set_status(min(before), "indexing")
+        sandbox.faults.add(Fault(route="/.*/indexed-assets", do=Status(status=404)))
+        other = source_for(sandbox)
+        summary = await sync(other, [store], options, name="m")
+        await other.aclose()
+        assert (summary.exit_code, set(store.assets[index])) == (0, before)
+        assert "older list of videos" in str(summary.collections[index].note)

@@ -167,3 +167,13 @@ async def test_parts_of_one_page_and_chunks_of_one_text_are_features_of_their_ow
     assert isinstance(first, Asset)
     assert isinstance(second, Asset)
     assert [f.feature_id for f in first.features] == [f.feature_id for f in second.features]
+
+
+@pytest.mark.parametrize("collection", SCOPES)
+async def test_an_answer_about_another_task_is_not_taken(collection: str) -> None:
+    async with reading() as (source, sandbox):
+        ready = [name for name, task in (await listed(source, collection)).items() if task.state is AssetState.READY]
+        sandbox.faults.add(Fault(route="twelvelabs.*tasks.get", do=SetField(field="_id", value=ready[1])))
+        result = (await read(source, collection, ready[:1]))[ready[0]]
+        assert isinstance(result, Rejected)
+        assert "another task" in result.detail
