@@ -1,9 +1,10 @@
-"""Two syncs of one name in two code locations, which Dagster cannot keep apart: both have one list of partitions."""
+"""Which sensors of a sync are evaluated, and where. Two syncs of one name in two code locations Dagster cannot keep
+apart: both have one list of partitions."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import Final
 
 import dagster as dg
@@ -29,11 +30,20 @@ def check_name(instance: dg.DagsterInstance, settings: SyncSettings, location: s
         )
 
 
+def is_evaluated(instance: dg.DagsterInstance, settings: SyncSettings, sensor: str) -> bool:
+    """Whether this sensor of the sync is switched on, and has been evaluated lately."""
+    return any(state.is_running for state in _evaluated(instance, {f"{settings.name}_{sensor}"}))
+
+
 def _locations(instance: dg.DagsterInstance, name: str) -> Iterator[str]:
-    names = {f"{name}_{sensor}" for sensor in SENSORS}
+    for state in _evaluated(instance, {f"{name}_{sensor}" for sensor in SENSORS}):
+        yield state.origin.repository_origin.code_location_origin.location_name
+
+
+def _evaluated(instance: dg.DagsterInstance, names: Set[str]) -> Iterator[InstigatorState]:
     for state in instance.all_instigator_state(instigator_type=InstigatorType.SENSOR):
         if state.name in names and _evaluated_at(state) > time.time() - SECONDS_OF_A_TICK:
-            yield state.origin.repository_origin.code_location_origin.location_name
+            yield state
 
 
 def _evaluated_at(state: InstigatorState) -> float:

@@ -178,6 +178,9 @@ class Collections:
 
 
 def collection_of(key: str) -> str | None:
-    """The id that became this partition key; None where the key holds a hash of it only."""
-    collection = unquote(key, errors="surrogatepass") if key != EMPTY else ""
+    """The id that became this partition key; None where the key holds a hash of it only, or is none of ours."""
+    try:
+        collection = unquote(key, errors="surrogatepass") if key != EMPTY else ""
+    except UnicodeDecodeError:  # a hashed one may end within a character, and one from the UI have none
+        return None
     return collection if partition_key(collection) == key else None

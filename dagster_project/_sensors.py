@@ -23,10 +23,11 @@ from vectorferry.connector.plugin import (
     DestinationError,
     LimitReachedError,
     RecordedRun,
+    first_of,
     resolve_part,
 )
-from vectorferry.dagster._automation import AssetJob, ranges, request, unfinished
-from vectorferry.dagster._namesakes import check_name
+from vectorferry.dagster._automation import SHOWN, AssetJob, ranges, request, unfinished
+from vectorferry.dagster._namesakes import check_name, is_evaluated
 from vectorferry.dagster._partitions import CollectionPartitions, Collections, named_collections, partition_key
 from vectorferry.dagster._targets import ModalityTable, Target
 
@@ -81,9 +82,18 @@ def discovery_sensor(
             return dg.SkipReason(str(error))
         known = context.instance.get_dynamic_partitions(partitions.store_name)
         gone = set() if partitions.file_keys else set(known).difference(keys)
-        busy = unfinished(context.instance, job.name, assets, known) if gone else set()
+        before = _memory(context, CURSOR, _Cursor())
         new = sorted(set(keys).difference(known))[:RUNS_PER_TICK]
-        return _asked_for(partitions, new, gone, busy, _memory(context, CURSOR, _Cursor()), len(keys))
+        waiting = sorted(set(before.left).intersection(known, keys))
+        busy = unfinished(context.instance, job.name, assets, known) if gone or waiting else set()
+        synced = _last_synced(context.instance, min(assets)).keys() if new or waiting else set()
+        left = {*waiting, *new} - busy - synced
+        if is_evaluated(context.instance, settings, "changes"):
+            first = [key for key in new if key not in left]  # which it may have seen, before they went and came back
+        else:
+            first = [*new, *(key for key in waiting if key in left)][:RUNS_PER_TICK]
+        seen = _Collections(new, first, left.difference(first), gone, busy, len(keys))
+        return _asked_for(partitions, seen, before)
 
     return discover
 
@@ -93,37 +103,52 @@ class _Cursor:
     """The number of runs requested so far, since when, is part of every run key: Dagster remembers run keys for good, a
     collection that went and came back has to be asked for again, and somebody may reset the cursor. `vanished` are the
     partitions that were asked for since their collection is gone: where the guard keeps it, asking again would only
-    fail again."""
+    fail again. `left` are those whose first run is left to the sensor of changes, as long as that is running: it asks
+    for whatever it has not seen before."""
 
     requested: int = 0
     vanished: Sequence[str] = ()
     since: str = ""
+    left: Sequence[str] = ()
 
 
 CURSOR: Final = TypeAdapter(_Cursor)
 
 
-def _asked_for(
-    partitions: CollectionPartitions,
-    new: Sequence[str],
-    gone: Set[str],
-    busy: Set[str],
-    cursor: _Cursor,
-    total: int,
-) -> dg.SensorResult:
+@dataclass(frozen=True)
+class _Collections:
+    """What a tick has found: partitions that are `new`, those that are asked for the `first` time, those `left` to the
+    sensor of changes, those whose collection is `gone`, those that are `busy`, and how many collections there are."""
+
+    new: Sequence[str]
+    first: Sequence[str]
+    left: Set[str]
+    gone: Set[str]
+    busy: Set[str]
+    total: int
+
+
+def _asked_for(partitions: CollectionPartitions, seen: _Collections, before: _Cursor) -> dg.SensorResult:
     """A run that settles a collection retires its partition, which no run that is under way can do without: one that is
     `busy` is asked for when it no longer is."""
-    settled = sorted(gone - busy - {*cursor.vanished})
-    due = [*new, *settled]
-    since = cursor.since or f"{_now():%Y%m%dT%H%M%S}"
-    after = _Cursor(cursor.requested + len(due), sorted(gone & {*cursor.vanished, *settled}), since)
+    settled = sorted(seen.gone - seen.busy - {*before.vanished})
+    due = [*seen.first, *settled]
+    since = before.since or f"{_now():%Y%m%dT%H%M%S}"
+    vanished = sorted(seen.gone & {*before.vanished, *settled})
+    after = _Cursor(before.requested + len(due), vanished, since, sorted(seen.left))
     return dg.SensorResult(
-        dynamic_partitions_requests=[partitions.build_add_request(new)] if new else None,
-        run_requests=[dg.RunRequest(run_key=f"{since}-{cursor.requested}-{key}", partition_key=key) for key in due]
+        dynamic_partitions_requests=[partitions.build_add_request(seen.new)] if seen.new else None,
+        run_requests=[dg.RunRequest(run_key=f"{since}-{before.requested}-{key}", partition_key=key) for key in due]
         or None,
-        skip_reason=None if due else f"none of the {total} collections is new",
+        skip_reason=None if due else _nothing_due(seen),
         cursor=json.dumps(asdict(after)),
     )
+
+
+def _nothing_due(seen: _Collections) -> str:
+    if seen.new:
+        return f"new, with the first run left to the sensor of changes: {first_of(seen.new, SHOWN)}"
+    return f"none of the {seen.total} collections is new"
 
 
 def _location(context: dg.SensorEvaluationContext) -> str | None:

@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import dagster as dg
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.connector.worlds import assets
@@ -16,7 +16,7 @@ from tests.dagster_project.running import failure_of, materialize, recorded
 from tests.examples import family
 from vectorferry.connector.plugin import MODALITIES, DestinationError, Listing
 from vectorferry.connector.testing import MemoryDestination
-from vectorferry.dagster._partitions import partition_key
+from vectorferry.dagster._partitions import collection_of, partition_key
 
 HOSTILE = [
     "",
@@ -53,6 +53,15 @@ def test_a_hostile_id_becomes_a_key_that_dagster_takes(collection: str) -> None:
 @given(st.text(), st.text())
 def test_ids_never_share_a_key(one: str, other: str) -> None:
     assert (partition_key(one) == partition_key(other)) == (one == other)
+
+
+@given(st.text() | st.from_regex(r"[a~%0-9A-F]{1,9}", fullmatch=True))
+@example("é" * 50)  # of the seventeenth the key has one byte
+@example("%FF")
+def test_a_key_tells_its_id_or_that_it_cannot(text: str) -> None:
+    """Keys come from ids; and from somebody who adds a partition in the UI, who may write anything."""
+    assert collection_of(partition_key(text)) in {text, None}
+    assert (told := collection_of(text)) is None or partition_key(told) == text
 
 
 def test_a_very_long_id_gets_a_short_key_of_its_own() -> None:
@@ -143,7 +152,7 @@ def test_a_collection_that_is_gone_stays_until_the_guard_lets_it_go(
 
 @pytest.mark.parametrize(
     ("collection", "is_wiped"),
-    [("lectures", True), ("l" * 300, False), pytest.param("l" * 300, True, marks=pytest.mark.long)],
+    [("lectures", True), ("é" * 50, False), pytest.param("l" * 300, True, marks=pytest.mark.long)],
 )
 def test_a_collection_that_is_gone_is_settled_whatever_dagster_remembers_of_it(
     load: Load,

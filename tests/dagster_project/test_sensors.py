@@ -371,13 +371,60 @@ def test_sensors_run_from_the_start_where_the_file_says_so(load: Load) -> None:
     assert running(load(sensors=["changes", "outside"])) == ["media_changes", "media_outside"]
 
 
-def evaluated(instance: dg.DagsterInstance, location: str, sensor: str, seconds_ago: float = 0) -> None:
+def test_of_two_sensors_that_see_a_new_collection_one_asks_for_its_first_run(
+    load: Load, source: ShelfSource, stored: dg.DagsterInstance
+) -> None:
+    """Each did: the sensor of changes when the run that discovery had asked for was over."""
+    defs = load()
+    found = tick(defs, stored)
+    changes = tick(defs, stored, sensor="changes")
+    evaluated(stored, "here", "media_changes")
+    source.assets["talks"] = source.assets["news"]
+    found = tick(defs, stored, found.cursor)
+    said = "new, with the first run left to the sensor of changes: talks"
+    assert (requested(found), found.skip_message) == ([], said)
+    assert ranges_of(tick(defs, stored, changes.cursor, "changes")) == ["talks"]
+    assert materialize(defs, stored, "talks").success
+    found = tick(defs, stored, found.cursor)
+    stored.delete_dynamic_partition("media_collections", "talks")
+    found = tick(defs, stored, found.cursor)
+    assert requested(found) == ["talks"]  # back again, and the same as it was for the sensor of changes
+    evaluated(stored, "here", "media_changes", status=InstigatorStatus.STOPPED)
+    assert requested(tick(defs, stored, found.cursor)) == []
+
+
+@pytest.mark.parametrize(("status", "seconds_ago"), [(InstigatorStatus.STOPPED, 0), (InstigatorStatus.RUNNING, 3_600)])
+def test_a_first_run_that_was_left_to_a_sensor_which_looks_no_more_is_asked_for(
+    load: Load, source: ShelfSource, stored: dg.DagsterInstance, status: InstigatorStatus, seconds_ago: float
+) -> None:
+    defs = load()
+    evaluated(stored, "here", "media_changes")
+    found = tick(defs, stored)
+    assert requested(found) == []
+    found = tick(defs, stored, found.cursor)
+    assert (requested(found), found.skip_message) == ([], "none of the 3 collections is new")
+    source.assets["talks"] = source.assets["news"]
+    del source.assets["ads"]
+    evaluated(stored, "here", "media_changes", seconds_ago, status)
+    found = tick(defs, stored, found.cursor)
+    assert requested(found) == ["talks", "lectures", "news", "ads"]
+    assert requested(tick(defs, stored, found.cursor)) == []
+
+
+def evaluated(
+    instance: dg.DagsterInstance,
+    location: str,
+    sensor: str,
+    seconds_ago: float = 0,
+    status: InstigatorStatus = InstigatorStatus.DECLARED_IN_CODE,
+) -> None:
     """Leave what the daemon leaves of a sensor's last tick."""
     at, place = time.time() - seconds_ago, ManagedGrpcPythonEnvCodeLocationOrigin(LoadableTargetOrigin(), location)
     origin = RemoteInstigatorOrigin(RemoteRepositoryOrigin(place, "__repository__"), sensor)
     data = SensorInstigatorData(at, last_tick_start_timestamp=at)
-    state = InstigatorState(origin, InstigatorType.SENSOR, InstigatorStatus.DECLARED_IN_CODE, data)
-    instance.add_instigator_state(state)
+    state = InstigatorState(origin, InstigatorType.SENSOR, status, data)
+    known = instance.get_instigator_state(state.instigator_origin_id, state.selector_id)
+    (instance.update_instigator_state if known else instance.add_instigator_state)(state)
 
 
 def test_a_sync_of_the_same_name_in_another_code_location_is_named(load: Load, stored: dg.DagsterInstance) -> None:
