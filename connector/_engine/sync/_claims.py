@@ -73,8 +73,7 @@ async def boards_of(lanes: Sequence[Lane]) -> list[Board]:
     """Those of these destinations, in their order. Raises `NotSupportedError` where one has none, and `BookLostError`
     where one cannot be opened."""
     for lane in lanes:
-        if not lane.can(Capability.SHARDS):
-            raise Capability.SHARDS.missing(lane.name)
+        Capability.SHARDS.check(lane.destination.capabilities, lane.name)
     boards: list[Board] = []
     for lane in lanes:
         try:

@@ -53,6 +53,16 @@ class Job:
         """The lanes whose destination has not failed."""
         return [lane for lane in self.lanes if lane.alive]
 
+    async def know_stored_vectors(self) -> None:
+        """Count the places for vectors that the stores have towards what the source may make."""
+        for stored in (await call_each(self.lanes, lambda each: each.vector_kinds())).values():
+            self.mapper.budget.know(stored or ())
+
+    async def catch_up(self) -> None:
+        """Look again at what the stores have: another worker may have made places for vectors since."""
+        await call_each(self.lanes, lambda each: each.catch_up())
+        await self.know_stored_vectors()
+
 
 class Request(NamedTuple):
     """An asset that was asked for, and under which fence it may be written."""
