@@ -18,8 +18,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, TypeVar
 
+from vectorferry.connector._engine._calls import CallThread
 from vectorferry.connector._engine.sync._diff import Action, Decision, diff
-from vectorferry.connector._engine.sync._lane import Lane, Worker
+from vectorferry.connector._engine.sync._lane import Lane
 from vectorferry.connector._engine.sync._transfer import Job, Request, Transfer
 from vectorferry.connector._iterators import closing
 from vectorferry.connector._model._batch import Fence
@@ -51,7 +52,7 @@ class Board:
     def __init__(self, name: str, book: ShardBook) -> None:
         self.name = name
         self._book = book
-        self._calls = Worker(f"{name} shards")
+        self._calls = CallThread(f"{name} shards")
 
     async def ask(self, work: Callable[[ShardBook], T]) -> T:
         """What the book answers. Raises `BookLostError`, and `LockLostError` as it is."""

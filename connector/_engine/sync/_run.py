@@ -14,6 +14,7 @@ from os import environ as process_environ
 from typing import Any, Final, ParamSpec
 
 from vectorferry.connector._config._settings import BatchLimits, DeleteGuard, IncrementalScans, SyncSettings
+from vectorferry.connector._engine._calls import LONGEST_CALL
 from vectorferry.connector._engine._mapper import Mapper, MappingUse
 from vectorferry.connector._engine._opening import run_opened
 from vectorferry.connector._engine.sync._changes import followed_cursors
@@ -53,9 +54,6 @@ from vectorferry.connector._reports._summary import (
     ignore_collection,
 )
 from vectorferry.connector._telemetry import record_applied, record_quarantine, span
-
-LONGEST_CALL: Final = 2.0
-"""A thread cannot be interrupted: this is how long Ctrl-C may have to wait for one that is waiting."""
 
 PAUSE: Final = 0.05
 P = ParamSpec("P")
