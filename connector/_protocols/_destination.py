@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeAlias
 
 from vectorferry.connector._model._batch import Applied, Batch, Contents, Counts, MappedAsset, RowCounts
 from vectorferry.connector._model._discrepancies import DigestKind, Discrepancy, SliceSums, StoredDigest
+from vectorferry.connector._model._errors import ConfigurationError
 from vectorferry.connector._model._limits import VectorKind
 from vectorferry.connector._model._mapping import SchemaMapping
 from vectorferry.connector._model._records import Modality, Reason, Rejected, Vector
@@ -92,6 +93,24 @@ class SearchQuery:
     limit: int = 10
     filters: Mapping[str, Any] = field(default_factory=dict)
     exact: bool = False
+
+    def check_limit(self, most: int) -> None:
+        """Raise `ConfigurationError` unless it asks for 1 to so many rows."""
+        if not 1 <= self.limit <= most:
+            raise ConfigurationError(f"the limit is {self.limit}; ask for 1 to {most:,} rows")
+
+    def given_vector(self) -> Vector:
+        """What to be near to, where no feature is named. Raises `ConfigurationError` where neither is."""
+        if self.vector is None:
+            raise ConfigurationError("a search needs a feature to be like (--like) or a vector (--vector)")
+        return self.vector
+
+    def unknown_feature(self, vector: str, is_stored: Callable[[Modality], bool]) -> ConfigurationError:
+        """The error to raise where `like` is no feature of the modality that has this named vector. It tells of the
+        first other modality of which the feature `is_stored`."""
+        other = next((each for each in Modality if each != self.modality and is_stored(each)), None)
+        hint = f"; ask with --modality {other}" if other else ""
+        return ConfigurationError(f"no {self.modality} feature {self.like} has a vector named {vector}{hint}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -283,6 +283,14 @@ async def call_each(
     return dict(zip(able, answers, strict=True))
 
 
+async def look_for_empty(lanes: Iterable[Lane], collection: str) -> None:
+    """Note which destinations hold nothing of the collection, where they can tell. Such a one need not be asked what it
+    lacks: to ask waits until a batch has been applied, so that reading would stand still meanwhile."""
+    stored = await call_each(lanes, lambda each: each.stored_collections(), Capability.STORED_COLLECTIONS)
+    for lane, names in stored.items():
+        lane.holds_nothing = names is not None and collection not in names
+
+
 @asynccontextmanager
 async def locked(lanes: Sequence[Lane], collection: str, wait: float) -> AsyncIterator[str | None]:
     """Hold the collection in every destination that can be locked, after waiting `wait` seconds at most for all.
