@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from vectorferry.connector._model._batch import Applied, Batch, Contents, Counts, MappedAsset, RowCounts
 from vectorferry.connector._model._discrepancies import DigestKind, Discrepancy, SliceSums, StoredDigest
@@ -27,6 +27,9 @@ from vectorferry.connector._protocols._allowance import Allowance
 from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._shards import ShardBook
 from vectorferry.connector._protocols._source import Origin
+
+MOST_UNRECORDED: Final = 100
+"""Collections that no book names, and that one check tells of: more would be no report that anybody reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -618,8 +621,8 @@ class Destination(ABC):
 
     def unrecorded_collections(self) -> Mapping[str, Sequence[str]]:
         """`VERIFY`: collections that searches find something of and that no book names, so that `stored_collections`
-        has none of them and no sync ever removes it; each with what does, in statements or in words. No more than a
-        hundred at once."""
+        has none of them and no sync ever removes it; each with what does, in statements or in words. No more than
+        `MOST_UNRECORDED` at once."""
         raise Capability.VERIFY.missing(self.name)
 
     def security(self) -> SecurityCheck:
