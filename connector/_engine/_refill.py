@@ -337,7 +337,7 @@ class _CollectionRefill:
 
 
 class StoreReader(Reader):
-    """Reads a store."""
+    """Reads what a destination keeps, for another one that is filled from it."""
 
     page = PAGE
 

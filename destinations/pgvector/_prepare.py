@@ -236,13 +236,13 @@ def preparation(relations: Relations, schema: SyncSchema) -> Preparation:
             *(_shared_functions(connection, schema, functions) if catalogue else ()),
             *refresh_steps(connection, schema, catalogue, [*catalogue.values()], changes, reshaped, present),
         ],
-        reindexed,
-        bool(reindexed) or any(change.reshapes for change in changes.values()),
-        lost.keys(),
-        missed.keys(),
-        damaged,
-        reread,
-        relations.why_foreign(schema.written_tables()),
+        reindexed=reindexed,
+        reshapes=bool(reindexed) or any(change.reshapes for change in changes.values()),
+        lost=lost.keys(),
+        missed=missed.keys(),
+        damaged=damaged,
+        reread=reread,
+        foreign=relations.why_foreign(schema.written_tables()),
     )
 
 
