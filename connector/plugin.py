@@ -95,6 +95,7 @@ from vectorferry.connector._model._vectors import dense_dimension, vector_bytes,
 from vectorferry.connector._protocols._allowance import Account, Allowance, Hold, Loan
 from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._destination import (
+    MOST_UNRECORDED,
     Averages,
     ColumnDescription,
     Cursor,
@@ -163,6 +164,7 @@ from vectorferry.connector._reports._verification import CollectionReport, Findi
 __all__ = [
     "MODALITIES",
     "MOST_SLICES",
+    "MOST_UNRECORDED",
     "SLICES",
     "Account",
     "Allowance",

@@ -50,38 +50,38 @@ class CheckSettings(Settings):
 
 
 class UnfinishedSettings(CheckSettings):
-    """Of `unfinished`."""
+    """Settings of the check `unfinished`."""
 
     hours: float = Field(default=24, gt=0, description="how long an asset may be failed or pending at the source")
 
 
 class LedgerSettings(CheckSettings):
-    """Of `ledger`."""
+    """Settings of the check `ledger`."""
 
     sample: int | None = Field(default=1_000, ge=0, description="assets per collection whose contents are compared")
 
 
 class SourceSettings(CheckSettings):
-    """Of `source`."""
+    """Settings of the check `source`."""
 
     sample: int = Field(default=20, ge=0, description="assets per collection that are read again and compared")
 
 
 class VectorSettings(CheckSettings):
-    """Of `vectors`."""
+    """Settings of the check `vectors`."""
 
     names: tuple[str, ...] = Field(default=(), description="which every row must have; none: all that its table has")
 
 
 class RecallSettings(CheckSettings):
-    """Of `recall`."""
+    """Settings of the check `recall`."""
 
     at_least: float = Field(default=0.95, ge=0, le=1, description="share of the ten true neighbours that is found")
     queries: int = Field(default=20, ge=1, le=1_000, description="searches for each named vector")
 
 
 class OverlapSettings(CheckSettings):
-    """Of `overlap`."""
+    """Settings of the check `overlap`."""
 
     at_least: float = Field(default=0.8, ge=0, le=1, description="share of the neighbours that both find")
     queries: int = Field(default=20, ge=1, le=1_000, description="searches for each named vector, per collection")
@@ -89,7 +89,7 @@ class OverlapSettings(CheckSettings):
 
 
 class ShapeSettings(CheckSettings):
-    """Of `shape`."""
+    """Settings of the check `shape`."""
 
     zero_share: float = Field(default=0, ge=0, le=1, description="most of the vectors that may be zero")
     repeated_share: float = Field(default=0.05, ge=0, le=1, description="most that may be equal to another one")
@@ -98,7 +98,7 @@ class ShapeSettings(CheckSettings):
 
 
 class FreshSettings(CheckSettings):
-    """Of `fresh`."""
+    """Settings of the check `fresh`."""
 
     hours: float = Field(default=24, gt=0, description="how long ago a collection may have been synced")
 

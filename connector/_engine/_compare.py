@@ -160,8 +160,7 @@ def run_compare(
     """
 
     async def name_of(source: Source, where: str) -> str:
-        if Capability.NEIGHBOURS not in source.capabilities:
-            raise Capability.NEIGHBOURS.missing()
+        Capability.NEIGHBOURS.check(source.capabilities)
         return where
 
     where = run_in_collection(settings, collection, environ, name_of)

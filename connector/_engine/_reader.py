@@ -7,8 +7,8 @@ from functools import partial
 from itertools import islice
 from typing import ClassVar, TypeAlias, TypeVar
 
+from vectorferry.connector._engine._calls import CallThread
 from vectorferry.connector._engine._opening import prepare_untouched
-from vectorferry.connector._engine.sync._lane import Worker
 from vectorferry.connector._engine.sync._origins import origin_changes, origin_of
 from vectorferry.connector._model._discrepancies import DigestKind, Discrepancy, SliceSums, StoredDigest
 from vectorferry.connector._model._mapping import SchemaMapping
@@ -33,8 +33,8 @@ class Reader:
     def __init__(self, destination: Destination) -> None:
         self.name = destination.name
         self.destination = destination
-        self._worker = Worker(destination.name)
-        self.run = self._worker.run
+        self._calls = CallThread(destination.name)
+        self.run = self._calls.run
 
     def can(self, capability: Capability) -> bool:
         """Whether the destination declares it."""
@@ -74,7 +74,7 @@ class Reader:
 
     def close(self) -> None:
         """Wait for the call that is running. The destination itself stays open."""
-        self._worker.close()
+        self._calls.close()
 
 
 class CheckReader(Reader):

@@ -18,7 +18,7 @@ from vectorferry.connector._engine._reader import Reader
 from vectorferry.connector._engine.sync._changes import record_cursor
 from vectorferry.connector._engine.sync._collection import note_listing, unchanged
 from vectorferry.connector._engine.sync._diff import Action, Decision, holds
-from vectorferry.connector._engine.sync._lane import Lane, locked
+from vectorferry.connector._engine.sync._lane import Lane, locked, look_for_empty
 from vectorferry.connector._engine.sync._losses import losses
 from vectorferry.connector._engine.sync._options import LOCK_WAIT
 from vectorferry.connector._engine.sync._origins import record_origin
@@ -32,7 +32,7 @@ from vectorferry.connector._model._seen import SeenIds
 from vectorferry.connector._model._storable import safe_id
 from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._destination import Destination, Known
-from vectorferry.connector._reports._progress import Progress, ProgressCallback, numbered
+from vectorferry.connector._reports._progress import ProgressCallback, numbered
 from vectorferry.connector._reports._summary import CollectionSummary, Summary, first_of
 
 PAGE: Final = 500
@@ -201,7 +201,7 @@ class _CollectionRefill:
         """
         self._lane.begin(self._collection)
         await record_cursor([self._lane], self._collection, None)
-        await self._look_whether_empty()
+        await look_for_empty([self._lane], self._collection)
         try:
             await self._copy()
         except VectorferryError:
@@ -215,13 +215,6 @@ class _CollectionRefill:
             await self._prune()
             await self._take_over_origin()
         self._report()
-
-    async def _look_whether_empty(self) -> None:
-        """What holds nothing need not be asked what it lacks: to ask waits until a batch has been applied, so that
-        reading would stand still meanwhile."""
-        if self._lane.can(Capability.STORED_COLLECTIONS):
-            stored = await self._lane.call(self._lane.destination.stored_collections)
-            self._lane.holds_nothing = stored is not None and self._collection not in stored
 
     async def _copy(self) -> None:
         async with closing(self._job.reader.asset_ids(self._collection)) as listed:
@@ -340,20 +333,11 @@ class _CollectionRefill:
 
     def _report(self) -> None:
         if self._job.progress:
-            self._job.progress(
-                Progress(
-                    collection=self._collection,
-                    listed=self.summary.listed,
-                    total=self.summary.listed if self.summary.complete else None,
-                    to_pull=self._to_read,
-                    pulled=self.summary.pulled,
-                    written=self._lane.written,
-                )
-            )
+            self._job.progress(self.summary.progress(self._collection, self._to_read, self._lane.written))
 
 
 class StoreReader(Reader):
-    """Reads a store."""
+    """Reads what a destination keeps, for another one that is filled from it."""
 
     page = PAGE
 

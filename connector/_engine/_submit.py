@@ -135,8 +135,7 @@ async def submit(
 
     Raises `ConfigurationError` for a source that takes nothing in, or not with these options.
     """
-    if Capability.SUBMIT not in source.capabilities:
-        raise Capability.SUBMIT.missing()
+    Capability.SUBMIT.check(source.capabilities)
     if not all(map(is_fetchable, urls)):
         raise ConfigurationError("a URL is no http or https address that a service could fetch")
     source.check_submission(urls, options)

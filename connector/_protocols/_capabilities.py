@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from enum import Enum
 
 from vectorferry.connector._model._errors import NotSupportedError
@@ -42,6 +43,11 @@ class Capability(Enum):
     RETRIEVERS = "this source has no retrievers; --text asks its search, if it has one"
     SEARCH = "this source has no search of its own; --like and --vector ask a destination"
     SUBMIT = "this source cannot submit: its service takes media in by other ways"
+
+    def check(self, capabilities: Set[Capability], name: str = "") -> None:
+        """Raise `NotSupportedError` unless what is called `name` has this among its capabilities."""
+        if self not in capabilities:
+            raise self.missing(name)
 
     def missing(self, name: str = "") -> NotSupportedError:
         """The error to raise where what is called `name` was asked for this."""

@@ -14,10 +14,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from vectorferry.connector._model._batch import Applied, Batch, Contents, Counts, MappedAsset, RowCounts
 from vectorferry.connector._model._discrepancies import DigestKind, Discrepancy, SliceSums, StoredDigest
+from vectorferry.connector._model._errors import ConfigurationError
 from vectorferry.connector._model._limits import VectorKind
 from vectorferry.connector._model._mapping import SchemaMapping
 from vectorferry.connector._model._records import Modality, Reason, Rejected, Vector
@@ -26,6 +27,9 @@ from vectorferry.connector._protocols._allowance import Allowance
 from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._shards import ShardBook
 from vectorferry.connector._protocols._source import Origin
+
+MOST_UNRECORDED: Final = 100
+"""Collections that no book names, and that one check tells of: more would be no report that anybody reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +96,24 @@ class SearchQuery:
     limit: int = 10
     filters: Mapping[str, Any] = field(default_factory=dict)
     exact: bool = False
+
+    def check_limit(self, most: int) -> None:
+        """Raise `ConfigurationError` unless it asks for 1 to so many rows."""
+        if not 1 <= self.limit <= most:
+            raise ConfigurationError(f"the limit is {self.limit}; ask for 1 to {most:,} rows")
+
+    def given_vector(self) -> Vector:
+        """What to be near to, where no feature is named. Raises `ConfigurationError` where neither is."""
+        if self.vector is None:
+            raise ConfigurationError("a search needs a feature to be like (--like) or a vector (--vector)")
+        return self.vector
+
+    def unknown_feature(self, vector: str, is_stored: Callable[[Modality], bool]) -> ConfigurationError:
+        """The error to raise where `like` is no feature of the modality that has this named vector. It tells of the
+        first other modality of which the feature `is_stored`."""
+        other = next((each for each in Modality if each != self.modality and is_stored(each)), None)
+        hint = f"; ask with --modality {other}" if other else ""
+        return ConfigurationError(f"no {self.modality} feature {self.like} has a vector named {vector}{hint}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -599,8 +621,8 @@ class Destination(ABC):
 
     def unrecorded_collections(self) -> Mapping[str, Sequence[str]]:
         """`VERIFY`: collections that searches find something of and that no book names, so that `stored_collections`
-        has none of them and no sync ever removes it; each with what does, in statements or in words. No more than a
-        hundred at once."""
+        has none of them and no sync ever removes it; each with what does, in statements or in words. No more than
+        `MOST_UNRECORDED` at once."""
         raise Capability.VERIFY.missing(self.name)
 
     def security(self) -> SecurityCheck:

@@ -13,6 +13,7 @@ from vectorferry.connector._model._storable import safe_id
 from vectorferry.connector._protocols._destination import Delivery, IndexBuild
 from vectorferry.connector._protocols._source import Usage
 from vectorferry.connector._reports._display import Displayed, DisplayedTable, count_rows
+from vectorferry.connector._reports._progress import Progress
 
 CollectionCallback: TypeAlias = Callable[[str, "Summary"], None]
 """Called after each collection, be it synced or failed, with its id and what the run has to say so far."""
@@ -84,6 +85,11 @@ class CollectionSummary:
     def add_note(self, text: str) -> None:
         """Add to what is told already."""
         self.note = "; ".join(filter(None, (self.note, text)))
+
+    def progress(self, collection: str, to_pull: int, written: int) -> Progress:
+        """How far it is: `to_pull` assets were asked for so far, and so many features are `written`."""
+        total = self.listed if self.complete else None
+        return Progress(collection, self.listed, total, to_pull, self.pulled, written)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""

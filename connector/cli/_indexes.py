@@ -6,9 +6,9 @@ import dataclasses
 import itertools
 import logging
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 from rich.table import Table
@@ -54,7 +54,7 @@ def list_(
     with opened(load_settings(config, name), needs=Capability.INDEXES, name=destination) as destinations:
         stored = {keeper.name: keeper.vector_indexes() for keeper in destinations}
     if as_json:
-        told = [{"destination": at, "indexes": [*map(_as_dict, each)]} for at, each in stored.items()]
+        told = [{"destination": at, "indexes": [*map(dataclasses.asdict, each)]} for at, each in stored.items()]
         print_json({"destinations": told, "exit_code": 0})
         return
     for at, each in stored.items():
@@ -93,10 +93,6 @@ def rebuild(
     for at, each in built.items():
         names = ", ".join(f"{one.index} ({counted(one.rows, 'row')}, {one.seconds:,.1f} s)" for one in each)
         results().print(f"{plain(at)}: {plain(names or 'nothing')} built", markup=False, soft_wrap=True)
-
-
-def _as_dict(index: VectorIndex) -> Mapping[str, Any]:
-    return dataclasses.asdict(index)
 
 
 def _table(indexes: Sequence[VectorIndex]) -> Table:

@@ -39,16 +39,8 @@ from vectorferry.destinations._postgres._books import (
     write_origin,
     write_runs,
 )
-from vectorferry.destinations._postgres._database import (
-    Database,
-    Driver,
-    Question,
-    answers,
-    begin_now,
-    driver_of,
-    plain_answers,
-    together,
-)
+from vectorferry.destinations._postgres._connection import begin_now, together
+from vectorferry.destinations._postgres._database import Database, Driver, Question, answers, driver_of, plain_answers
 from vectorferry.destinations._postgres._ddl import (
     ENCODING,
     Step,

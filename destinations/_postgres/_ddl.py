@@ -20,7 +20,8 @@ from sqlalchemy.schema import CreateSchema
 
 from vectorferry.connector.plugin import DestinationError, LockedError, pause
 from vectorferry.destinations._postgres._blockers import is_lock_timeout, lock_holders
-from vectorferry.destinations._postgres._database import driver_of, facts_of, together
+from vectorferry.destinations._postgres._connection import together
+from vectorferry.destinations._postgres._database import driver_of, facts_of
 from vectorferry.destinations._postgres._relations import Relations
 
 Step: TypeAlias = str | Executable

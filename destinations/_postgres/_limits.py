@@ -18,7 +18,7 @@ from psycopg import sql
 from sqlalchemy import Column, DateTime, MetaData, PrimaryKeyConstraint, Table, Text, func, text
 
 from vectorferry.connector.plugin import Account, Allowance, Hold, Loan, RetryableError, VectorferryError
-from vectorferry.destinations._postgres._database import connection_options
+from vectorferry.destinations._postgres._connection import connection_options
 from vectorferry.destinations._postgres._ddl import statement
 from vectorferry.destinations._postgres._server import PostgresServer
 from vectorferry.destinations._postgres._session import READ_ONLY, look_statement

@@ -37,7 +37,8 @@ from sqlalchemy.exc import DBAPIError
 
 from vectorferry.connector.plugin import LockedError, LockLostError, canonical_json, pause
 from vectorferry.destinations._postgres._blockers import SEE_ANEW, described
-from vectorferry.destinations._postgres._database import Database, Driver, driver_of, together
+from vectorferry.destinations._postgres._connection import together
+from vectorferry.destinations._postgres._database import Database, Driver, driver_of
 from vectorferry.destinations._postgres._errors import server_phrase
 
 _PAUSE: Final = 0.05

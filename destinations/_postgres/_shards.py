@@ -62,7 +62,8 @@ from vectorferry.connector.plugin import (
     TakenOverError,
     pause,
 )
-from vectorferry.destinations._postgres._database import Database, driver_of, together
+from vectorferry.destinations._postgres._connection import together
+from vectorferry.destinations._postgres._database import Database, driver_of
 from vectorferry.destinations._postgres._locks import CollectionLock, locked_transaction
 from vectorferry.destinations._postgres._server import PostgresServer
 from vectorferry.destinations._postgres._writing import ID

@@ -89,7 +89,7 @@ class SchemaOutlook:
         self._schema = schema
         self._memory_limit_mb = memory_limit_mb
         self._begin: Callable[..., AbstractContextManager[Connection]] = schema.database.plain_transaction
-        self._unread: ColumnElement[bool] | None = None
+        self._reread: ColumnElement[bool] | None = None
         """Of a ledger's row: preparing the schema would have the asset read again."""
 
     def planned(self) -> Planned:
@@ -107,9 +107,9 @@ class SchemaOutlook:
         tables = self._schema.tables
         with self._looking() as connection:
             known = known_assets(connection, tables.ledger, collection, asset_ids)
-            if self._unread is None:
+            if self._reread is None:
                 return known
-            again = known_assets(connection, tables.ledger, collection, asset_ids, self._unread)
+            again = known_assets(connection, tables.ledger, collection, asset_ids, self._reread)
         return {**known, **{asset_id: replace(entry, fingerprint="") for asset_id, entry in again.items()}}
 
     def asset_ids(self, collection: str) -> Iterator[str]:
@@ -121,7 +121,7 @@ class SchemaOutlook:
         """What was recorded, unless preparing the schema would have assets read again."""
         with self._asking() as connection:
             cursors = self._schema.tables.cursors
-            return read_cursor(connection, cursors, collection) if self._unread is None else None
+            return read_cursor(connection, cursors, collection) if self._reread is None else None
 
     def origin(self, collection: str) -> Origin | None:
         """Who a collection was read as when it was last complete."""
@@ -145,7 +145,7 @@ class SchemaOutlook:
         if prepared.is_first:
             first = _first(statements, schema.mapping, schema.database.advice())
             return replace(first, refusal=prepared.foreign)
-        self._unread = prepared.unread
+        self._reread = prepared.reread
         there = {key: entry for key, entry in schema.catalogue.items() if entry.table not in prepared.lost}
         schema.catalogue = Catalogue(there)
         due = [entry for entry in schema.catalogue.values() if is_index_due(connection, schema, entry)]

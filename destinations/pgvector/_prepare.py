@@ -86,7 +86,7 @@ class Preparation:
     """What brings a schema to its mapping. `reindexed` are the generations whose index is dropped and built anew; it
     `reshapes` where columns that are there are renamed, cast or dropped, or an index is. `lost` are the tables that
     somebody has dropped since, `missed` those of them that are no retired generation's, and had values; `damaged` what
-    somebody has taken away from others; `unread` says of a ledger's row that its asset is to be read again."""
+    somebody has taken away from others; `reread` says of a ledger's row that its asset is to be read again."""
 
     steps: Sequence[Step]
     reindexed: Sequence[VectorEntry] = ()
@@ -94,7 +94,7 @@ class Preparation:
     lost: Collection[str] = ()
     missed: Collection[str] = ()
     damaged: Sequence[Damage] = ()
-    unread: ColumnElement[bool] | None = None
+    reread: ColumnElement[bool] | None = None
     foreign: str | None = None
     """Why a table that is there is not ours to write to."""
     is_first: bool = False
@@ -220,14 +220,14 @@ def preparation(relations: Relations, schema: SyncSchema) -> Preparation:
     catalogue = schema.catalogue.changed(*(replace(e, storage=schema.desired_storage(e)) for e in reindexed))
     damaged = _damages(schema, definitions)
     reshaped = {of for damage in damaged if damage.reshapes for of in _showing(schema, damage.table)}
-    unread = _unread(schema, missed.values(), reindexed, damaged)
+    reread = _reread(schema, missed.values(), reindexed, damaged)
     return Preparation(
         [
             *created,
             *_anew_steps(connection, schema, lost),
             *_lock_views(connection, schema, changes, {entry.modality for entry in reindexed} | reshaped),
             *_unchosen_indexes(schema, [str(name) for (name,) in indexes]),
-            *_reading_again(schema, unread),
+            *_reread_steps(schema, reread),
             *(step for change in changes.values() for step in change.steps(connection)),
             *_mending_steps(connection, schema, damaged, reshaped),
             *comments,
@@ -236,13 +236,13 @@ def preparation(relations: Relations, schema: SyncSchema) -> Preparation:
             *(_shared_functions(connection, schema, functions) if catalogue else ()),
             *refresh_steps(connection, schema, catalogue, [*catalogue.values()], changes, reshaped, present),
         ],
-        reindexed,
-        bool(reindexed) or any(change.reshapes for change in changes.values()),
-        lost.keys(),
-        missed.keys(),
-        damaged,
-        unread,
-        relations.why_foreign(schema.written_tables()),
+        reindexed=reindexed,
+        reshapes=bool(reindexed) or any(change.reshapes for change in changes.values()),
+        lost=lost.keys(),
+        missed=missed.keys(),
+        damaged=damaged,
+        reread=reread,
+        foreign=relations.why_foreign(schema.written_tables()),
     )
 
 
@@ -421,7 +421,7 @@ def _drop_index(schema: SyncSchema, entry: VectorEntry) -> str:
     return statement("DROP INDEX IF EXISTS {}", sql.Identifier(schema.name, entry.index))
 
 
-def _unread(
+def _reread(
     schema: SyncSchema,
     lost: Collection[Modality | None],
     reindexed: Iterable[VectorEntry],
@@ -441,10 +441,10 @@ def _unread(
     return or_(*conditions) if conditions else None
 
 
-def _reading_again(schema: SyncSchema, unread: ColumnElement[bool] | None) -> Iterator[Step]:
+def _reread_steps(schema: SyncSchema, reread: ColumnElement[bool] | None) -> Iterator[Step]:
     """Let the next run read these assets, whatever has become of them at the source."""
-    if unread is not None:
-        yield update(schema.tables.ledger).where(unread).values(fingerprint="")
+    if reread is not None:
+        yield update(schema.tables.ledger).where(reread).values(fingerprint="")
         yield delete(schema.tables.cursors)
 
 

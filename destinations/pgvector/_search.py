@@ -32,8 +32,7 @@ def search(driver: Driver, schema: str, catalogue: Catalogue, query: SearchQuery
 
     Raises `ConfigurationError` for a question that cannot be answered.
     """
-    if not 1 <= query.limit <= _MAX_LIMIT:
-        raise ConfigurationError(f"the limit is {query.limit}; ask for 1 to {_MAX_LIMIT:,} rows")
+    query.check_limit(_MAX_LIMIT)
     entry = _generation(driver, schema, _named(catalogue, query), query)
     statement = _statement(schema, entry, query)
     if query.exact:
@@ -41,7 +40,7 @@ def search(driver: Driver, schema: str, catalogue: Catalogue, query: SearchQuery
         driver.execute("SET LOCAL enable_indexscan = off")
     rows = _ask(driver, statement)
     if not rows and query.like is not None:
-        _check_known(driver, schema, catalogue, entry, query.like)
+        _check_known(driver, schema, catalogue, entry, query)
     return SearchAnswer(statement.as_string(driver), rows, exact=query.exact)
 
 
@@ -101,11 +100,10 @@ def _statement(schema: str, entry: VectorEntry, query: SearchQuery) -> sql.Compo
     filters = sql.Literal(canonical_json(dict(query.filters)).decode())
     if query.like is not None:
         return _more_like(query.like, query.limit, function, sql.Identifier(schema, entry.layer.view), filters)
-    if query.vector is None:
-        raise ConfigurationError("a search needs a feature to be like (--like) or a vector (--vector)")
-    _check_kind(entry, query.vector)
-    vector = sql.Literal(vector_literal(query.vector, SPARSE_DIMENSION))
-    return sql.SQL("SELECT * FROM {}({}, {}, {})").format(function, vector, sql.Literal(query.limit), filters)
+    vector = query.given_vector()
+    _check_kind(entry, vector)
+    literal = sql.Literal(vector_literal(vector, SPARSE_DIMENSION))
+    return sql.SQL("SELECT * FROM {}({}, {}, {})").format(function, literal, sql.Literal(query.limit), filters)
 
 
 def _check_kind(entry: VectorEntry, vector: Vector) -> None:
@@ -138,22 +136,18 @@ def _more_like(
     )
 
 
-def _check_known(driver: Driver, schema: str, catalogue: Catalogue, entry: VectorEntry, feature_id: str) -> None:
-    if not _has_feature(driver, schema, entry, feature_id):
-        others = [each.value for each in Modality if _is_stored(driver, schema, catalogue, each, feature_id)]
-        hint = f"; ask with --modality {others[0]}" if others else ""
-        raise ConfigurationError(
-            f"no {entry.modality} feature {feature_id} has a vector named {entry.vector_name}{hint}"
-        )
+def _check_known(driver: Driver, schema: str, catalogue: Catalogue, entry: VectorEntry, query: SearchQuery) -> None:
+    """Raise `ConfigurationError` where no feature is the one that the rows were to be like."""
+
+    def is_stored(modality: Modality) -> bool:
+        entries = [each for generations in catalogue.named(modality).values() for each in generations]
+        return any(_has_feature(driver, schema, each, query.like) for each in entries if each.modality == modality)
+
+    if not _has_feature(driver, schema, entry, query.like):
+        raise query.unknown_feature(entry.vector_name, is_stored)
 
 
-def _is_stored(driver: Driver, schema: str, catalogue: Catalogue, modality: Modality, feature_id: str) -> bool:
-    """Whether a named vector of this modality has the feature."""
-    entries = [entry for generations in catalogue.named(modality).values() for entry in generations]
-    return any(_has_feature(driver, schema, entry, feature_id) for entry in entries if entry.modality == modality)
-
-
-def _has_feature(driver: Driver, schema: str, entry: VectorEntry, feature_id: str) -> bool:
+def _has_feature(driver: Driver, schema: str, entry: VectorEntry, feature_id: str | None) -> bool:
     view = sql.Identifier(schema, entry.layer.view)
     row = driver.execute(sql.SQL("SELECT 1 FROM {} WHERE feature_id = %s LIMIT 1").format(view), [feature_id])
     return row.fetchone() is not None

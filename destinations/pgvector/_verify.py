@@ -15,6 +15,7 @@ from sqlalchemy.exc import DataError
 from vectorferry.connector.plugin import (
     MODALITIES,
     MOST_SLICES,
+    MOST_UNRECORDED,
     DestinationError,
     Difference,
     Discrepancy,
@@ -243,9 +244,6 @@ def _discrepancy(kind: Difference, asset_id: str, key: RecordKey) -> Discrepancy
 # What somebody has put into a collection that no book names.
 
 
-_UNRECORDED_AT_ONCE: Final = 100
-
-
 def unrecorded_collections(schema: SyncSchema) -> dict[str, list[str]]:
     """Those that assets or features are shown of and that neither ledger nor quarantine names, each with the statements
     that delete what is shown."""
@@ -254,7 +252,7 @@ def unrecorded_collections(schema: SyncSchema) -> dict[str, list[str]]:
         recorded = {*stored_collections(connection, schema)}
         others = (name for name in recorded_collections(connection, shown) if name not in recorded)
         visible_ones = (name for name in others if any(_has_rows(connection, each, name, visible) for each in shown))
-        names = [*islice(visible_ones, _UNRECORDED_AT_ONCE)]
+        names = [*islice(visible_ones, MOST_UNRECORDED)]
         catalogue = schema.stored_catalogue(connection) if names else schema.catalogue
         return {name: [*_removal(connection, schema, catalogue, name)] for name in names}
 

@@ -605,13 +605,13 @@ class Manifest:
         others what somebody has taken away."""
         tables, steps = self._tables, list[Step]()
         steps += steps_to_create(relations, self._schema, tables.metadata)
-        unread = [each.concerns(tables.ledger) for each in damaged if each.concerns_rows(tables.features)]
+        reread = [each.concerns(tables.ledger) for each in damaged if each.concerns_rows(tables.features)]
         lost = self._lost_books(relations)
         if tables.features.name in lost:
-            unread = [true()]
-        if unread:
-            steps.append(update(tables.ledger).where(*unread).values(fingerprint=""))
-        if unread or lost:
+            reread = [true()]
+        if reread:
+            steps.append(update(tables.ledger).where(*reread).values(fingerprint=""))
+        if reread or lost:
             steps.append(delete(tables.cursors))
         return [*steps, *(step for each in damaged for step in each.steps())]
 

@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from vectorferry.connector.plugin import (
     ConfigurationError,
-    Modality,
     SearchAnswer,
     SearchQuery,
     SparseVector,
@@ -20,7 +19,8 @@ from vectorferry.destinations.pinecone._manifest_tables import IndexRow
 from vectorferry.destinations.pinecone._metadata import plain_value
 from vectorferry.destinations.pinecone._reader import IndexReader, Match
 
-_MAX_LIMIT: Final = 10_000
+_MAX_LIMIT: Final = 9_999
+"""One less than Pinecone answers with: a feature is nearest to itself."""
 _OPERATORS: Final = frozenset({"eq", "ne", "gt", "gte", "lt", "lte", "in", "nin", "exists"})
 
 
@@ -64,8 +64,7 @@ class Searcher:
 
     def search(self, query: SearchQuery) -> SearchAnswer:
         """The nearest features, nearest first."""
-        if not 1 <= query.limit < _MAX_LIMIT:
-            raise ConfigurationError(f"the limit is {query.limit}; ask for 1 to {_MAX_LIMIT - 1:,} rows")
+        query.check_limit(_MAX_LIMIT)
         filters = dict(query.filters)
         named = isinstance(filters.get("collection"), str)  # anything else is asked of the metadata
         by_collection = self._namespaces(filters.pop("collection") if named else None)
@@ -84,22 +83,17 @@ class Searcher:
 
     def _near(self, query: SearchQuery) -> tuple[Vector, tuple[str, str] | None]:
         """What to be near to; and the collection and id of the record that it is the vector of."""
-        if query.vector is not None:
-            self._check_kind(query.vector)
-            return query.vector, None
-        if query.like is None:
-            raise ConfigurationError("a search needs a feature to be like (--like) or a vector (--vector)")
+        if (like := query.like) is None:
+            self._check_kind(vector := query.given_vector())
+            return vector, None
         namespaces = self._namespaces()
-        for collection, asset_id in self._manifest.find(query.like, query.modality):
-            identifier = record_id(asset_id, query.like)
-            vector = self._stored(namespaces[collection], identifier) if collection in namespaces else None
-            if vector is not None:
-                return vector, (collection, identifier)
-        others = [each.value for each in Modality if each != query.modality and self._manifest.find(query.like, each)]
-        hint = f"; ask with --modality {others[0]}" if others else ""
-        raise ConfigurationError(
-            f"no {query.modality} feature {query.like} has a vector named {self._row.vector_name} in Pinecone{hint}"
-        )
+        for collection, asset_id in self._manifest.find(like, query.modality):
+            identifier = record_id(asset_id, like)
+            stored = self._stored(namespaces[collection], identifier) if collection in namespaces else None
+            if stored is not None:
+                return stored, (collection, identifier)
+        named = f"{self._row.vector_name} in Pinecone"
+        raise query.unknown_feature(named, lambda modality: bool(self._manifest.find(like, modality)))
 
     def _stored(self, namespace: str, identifier: str) -> Vector | None:
         record = self._reader.fetch(namespace, [identifier]).get(identifier)
@@ -147,12 +141,12 @@ def _nested(metadata: Mapping[str, Any]) -> dict[str, Any]:
     return {key.removeprefix("metadata."): v for key, v in metadata.items() if key.startswith("metadata.")}
 
 
-def pinecone_filters(filters: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def pinecone_filters(filters: Mapping[str, Any]) -> dict[str, Any]:
     """The filters that the SQL functions take, as Pinecone says them: ``{"start_time": {"lt": 10}}``."""
-    return dict(_clauses(filters, prefix))
+    return dict(_clauses(filters))
 
 
-def _clauses(filters: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+def _clauses(filters: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in filters.items():
         if not isinstance(value, Mapping):
             yield prefix + key, {"$in" if isinstance(value, list) else "$eq": _operand(value)}

@@ -9,6 +9,7 @@ from typing import Final
 
 from vectorferry.connector.plugin import (
     MODALITIES,
+    MOST_UNRECORDED,
     Difference,
     DigestKind,
     Discrepancy,
@@ -56,14 +57,11 @@ def unrecorded_collections(manifest: Manifest, catalogue: Catalogue, layout: Lay
         recorded = {layout.namespace_of(collection) for collection in manifest.collections()}
         for namespace in sorted({*namespaces} - recorded):
             for collection in _first_owners(reader, namespace):
-                if layout.namespace_of(collection) == namespace and len(found.keys() | {collection}) <= _AT_ONCE:
+                if layout.namespace_of(collection) == namespace and len(found.keys() | {collection}) <= MOST_UNRECORDED:
                     found[collection].append(
                         f"delete the namespace {namespace} of the index {row.name} in Pinecone, or what is yours in it"
                     )
     return dict(found)
-
-
-_AT_ONCE: Final = 100
 
 
 def _first_owners(reader: IndexReader, namespace: str) -> set[str]:

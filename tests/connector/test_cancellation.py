@@ -11,7 +11,7 @@ from types import FrameType
 import pytest
 
 from vectorferry.connector._cancellation import CallCancelledError, CancellableCall, abandonable, pause, run_cancellable
-from vectorferry.connector._engine.sync._lane import Worker
+from vectorferry.connector._engine._calls import CallThread
 
 
 class StopError(BaseException):
@@ -100,7 +100,7 @@ def test_a_handler_that_raises_nothing_stops_nothing() -> None:
 
 
 async def test_a_cancelled_call_has_ended_when_its_caller_goes_on() -> None:
-    started, ended, worker = threading.Event(), threading.Event(), Worker("store")
+    started, ended, calls = threading.Event(), threading.Event(), CallThread("store")
 
     def work() -> None:
         started.set()
@@ -109,24 +109,24 @@ async def test_a_cancelled_call_has_ended_when_its_caller_goes_on() -> None:
         finally:
             ended.set()
 
-    calling = asyncio.create_task(worker.run(work))
+    calling = asyncio.create_task(calls.run(work))
     await asyncio.to_thread(started.wait)
     calling.cancel()
     with pytest.raises(asyncio.CancelledError):
         await calling
     assert ended.is_set()
-    assert await worker.run(lambda: "the next one is made as if nothing had been") != ""
-    worker.close()
+    assert await calls.run(lambda: "the next one is made as if nothing had been") != ""
+    calls.close()
 
 
 async def test_a_call_that_hears_nothing_is_waited_for_however_often_its_caller_is_cancelled() -> None:
-    started, go_on, worker = threading.Event(), threading.Event(), Worker("store")
+    started, go_on, calls = threading.Event(), threading.Event(), CallThread("store")
 
     def work() -> None:
         started.set()
         go_on.wait()
 
-    calling = asyncio.create_task(worker.run(work))
+    calling = asyncio.create_task(calls.run(work))
     await asyncio.to_thread(started.wait)
     for _ in range(3):
         calling.cancel()
@@ -135,23 +135,23 @@ async def test_a_call_that_hears_nothing_is_waited_for_however_often_its_caller_
     go_on.set()
     with pytest.raises(asyncio.CancelledError):
         await calling
-    worker.close()
+    calls.close()
 
 
 async def test_a_call_that_waits_for_its_turn_is_not_begun_any_more() -> None:
-    started, worker, made = threading.Event(), Worker("store"), list[str]()
+    started, calls, made = threading.Event(), CallThread("store"), list[str]()
 
     def work() -> None:
         started.set()
         pause(3_600)
 
-    first, second = (asyncio.create_task(worker.run(each)) for each in (work, lambda: made.append("second")))
+    first, second = (asyncio.create_task(calls.run(each)) for each in (work, lambda: made.append("second")))
     await asyncio.to_thread(started.wait)
     second.cancel()
     await asyncio.wait([second])
     first.cancel()
     await asyncio.wait([first])
-    worker.close()
+    calls.close()
     assert made == []
 
 

@@ -12,8 +12,9 @@ from tenacity import AsyncRetrying, RetryCallState
 
 from tests.connector.worlds import Crashing, Scripted, Unreliable, asset, assets, content
 from tests.waiting import PATIENCE
+from vectorferry.connector._engine._calls import _wait
 from vectorferry.connector._engine._mapper import Mapper
-from vectorferry.connector._engine.sync._lane import Lane, _wait
+from vectorferry.connector._engine.sync._lane import Lane
 from vectorferry.connector.plugin import (
     MODALITIES,
     Applied,

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from vectorferry import Summary, parse_settings, run_sync
-from vectorferry.connector._engine import run_plan
+from vectorferry.connector._engine import list_shards, run_plan
 from vectorferry.connector.plugin import ConfigurationError
 from vectorferry.connector.sandbox import GeneratedCatalogue, Sandbox, SandboxSettings, running_sandbox
 
@@ -123,7 +123,7 @@ def test_two_destinations_in_one_schema(postgres_url: str, schema: str, sandbox:
     link.symlink_to(Path(directory).parent)
     for other in ({"url": keywords}, {"url": as_user(postgres_url, "postgres")}, {"directory": str(link)}):
         ends = {"name": "one", "url": postgres_url, "schema": schema}, {"name": "two", "schema": schema, **other}
-        for refused in (run_plan, run_sync):
+        for refused in (run_plan, run_sync, list_shards):
             with pytest.raises(ConfigurationError, match="the destinations one and two are one place"):
                 refused(settings(sandbox, *ends))
         apart = {**ends[1], "schema": f"{schema}_2"}

@@ -6,8 +6,7 @@ The normal line has some, once; the long version each on each route, for one req
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
 
 import psycopg
 import pytest
@@ -19,8 +18,7 @@ from ..tables import differences
 from .media import Service
 from .mixpeek_documents_media import MIXPEEK_DOCUMENTS
 from .mixpeek_media import MIXPEEK
-from .proxy import running_proxy
-from .trouble_runs import AFTER, Outcome, TroubledWorld
+from .trouble_runs import Outcome, TroubledWorld, Worlds, troubled_worlds
 from .troubles import ALWAYS, Trouble, one_of_each, plausible_answers_of
 from .twelvelabs_media import TWELVELABS
 
@@ -48,8 +46,6 @@ METADATA = ("entities", "entity_collections", "indexes")
 GENERATIONS = "_sync_vectors"
 """Where it stays on record that there were vectors of another dimension for a while."""
 
-Worlds = Callable[[Service], TroubledWorld]
-
 
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[Sandbox]:
@@ -60,19 +56,8 @@ def sandbox() -> Iterator[Sandbox]:
 @pytest.fixture(scope="module")
 def worlds(sandbox: Sandbox, postgres_url: str) -> Iterator[Worlds]:
     """Each service's, with what an undisturbed sync of it leaves."""
-    made: dict[str, TroubledWorld] = {}
-    with ExitStack() as stack:
-        proxy, proxied = stack.enter_context(running_proxy(postgres_url))
-
-        def world_of(service: Service) -> TroubledWorld:
-            if service.name not in made:
-                undisturbed = f"t_plausible_{service.name}"
-                world = made[service.name] = TroubledWorld(service, sandbox, proxy, postgres_url, proxied, undisturbed)
-                world.serve(AFTER)
-                assert world.sync(undisturbed).exit_code == 0
-            return made[service.name]
-
-        yield world_of
+    with troubled_worlds(sandbox, postgres_url, "t_plausible") as each:
+        yield each
 
 
 def check(world: TroubledWorld, connection: psycopg.Connection, schema: str, trouble: Trouble) -> Outcome:

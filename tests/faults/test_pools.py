@@ -18,7 +18,7 @@ from vectorferry.connector.plugin import DestinationError, SchemaMapping, Vector
 from vectorferry.connector.sandbox import GeneratedCatalogue, Sandbox, SandboxSettings, running_sandbox
 from vectorferry.destinations import PgvectorDestination
 from vectorferry.destinations._postgres import Database, answers, driver_of, parse_url
-from vectorferry.destinations._postgres import _database as _pooler
+from vectorferry.destinations._postgres import _connection as _pooler
 from vectorferry.destinations._postgres._errors import translated
 
 from ..examples import family

@@ -7,7 +7,6 @@ several moments, for first syncs and for updates: ``pytest -m long tests/faults/
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
 from functools import cache
 from itertools import count
 
@@ -21,15 +20,13 @@ from ..examples import family
 from .media import Service
 from .mixpeek_documents_media import MIXPEEK_DOCUMENTS
 from .mixpeek_media import MIXPEEK
-from .proxy import running_proxy
-from .trouble_runs import AFTER, Course, Outcome, TroubledWorld
+from .trouble_runs import AFTER, Course, Outcome, TroubledWorld, Worlds, troubled_worlds
 from .troubles import CUTS, Trouble, gone_after, one_of_each, outages_of, troubles_of, wrong_answers_of
 from .twelvelabs_media import TWELVELABS
 
 MOMENTS = (0, 1, 4)
 SERVICES: tuple[Service, ...] = (MIXPEEK, TWELVELABS, MIXPEEK_DOCUMENTS)
 
-Worlds = Callable[[Service], TroubledWorld]
 Courses = Callable[[Service], Course]
 
 
@@ -59,20 +56,9 @@ def sandbox() -> Iterator[Sandbox]:
 @pytest.fixture(scope="module")
 def worlds(sandbox: Sandbox, postgres_url: str) -> Iterator[Worlds]:
     """Each service's, with what an undisturbed sync of it leaves."""
-    made: dict[str, TroubledWorld] = {}
-    with ExitStack() as stack:
-        patches = stack.enter_context(pytest.MonkeyPatch.context())
+    with pytest.MonkeyPatch.context() as patches, troubled_worlds(sandbox, postgres_url, "t_undisturbed") as each:
         patches.setattr(_errors, "_SECONDS_TO_RESTART", 0.05)
-        proxy, proxied = stack.enter_context(running_proxy(postgres_url))
-
-        def world_of(service: Service) -> TroubledWorld:
-            if service.name not in made:
-                undisturbed = f"t_undisturbed_{service.name}"
-                world = made[service.name] = TroubledWorld(service, sandbox, proxy, postgres_url, proxied, undisturbed)
-                world.fill(undisturbed, AFTER)
-            return made[service.name]
-
-        yield world_of
+        yield each
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import gc
 import logging
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,10 +21,10 @@ from vectorferry.destinations import PgvectorDestination
 
 from ..tables import DIGESTS, RUNS, WRITTEN_AT, differences, tables_of
 from .media import ASSETS, Content, Service
-from .proxy import Proxy
+from .proxy import Proxy, running_proxy
 from .troubles import Trouble
 
-__all__ = ["AFTER", "BEFORE", "Course", "Outcome", "TroubledWorld"]
+__all__ = ["AFTER", "BEFORE", "Course", "Outcome", "TroubledWorld", "Worlds", "troubled_worlds"]
 
 Connection = psycopg.Connection[Any]
 
@@ -162,6 +162,9 @@ class TroubledWorld:
         }
 
 
+Worlds = Callable[[Service], TroubledWorld]
+
+
 class Course:
     """One schema that goes from trouble to trouble, each time to the other one of two contents."""
 
@@ -189,6 +192,22 @@ class Course:
         assert outcome != Outcome() or differences(connection, undisturbed, self._schema) == []
         self._sound = outcome == Outcome()
         return hits, outcome
+
+
+@contextlib.contextmanager
+def troubled_worlds(sandbox: Sandbox, database: str, schemas: str) -> Iterator[Worlds]:
+    """That of each service, made when it is first asked for, in a schema whose name begins so."""
+    made: dict[str, TroubledWorld] = {}
+    with running_proxy(database) as (proxy, proxied):
+
+        def world_of(service: Service) -> TroubledWorld:
+            if service.name not in made:
+                undisturbed = f"{schemas}_{service.name}"
+                world = made[service.name] = TroubledWorld(service, sandbox, proxy, database, proxied, undisturbed)
+                world.fill(undisturbed, AFTER)
+            return made[service.name]
+
+        yield world_of
 
 
 def _misled(sandbox: Sandbox) -> bool:

@@ -86,8 +86,7 @@ async def plan(  # noqa: PLR0913 - one parameter per part of the settings
     raise, and `ConfigurationError` for a destination that cannot be planned for.
     """
     for destination in destinations:
-        if Capability.PLAN not in destination.capabilities:
-            raise Capability.PLAN.missing(destination.name)
+        Capability.PLAN.check(destination.capabilities, destination.name)
     dry = [DryDestination(destination) for destination in destinations]
     reader, guard = DrySource(source, dry, limits), deletes or DeleteGuard()
     summary = await sync(
@@ -121,7 +120,7 @@ class _Plans:
     """What of the source's budget is used up."""
 
     def build(self, rate: Rate) -> Plan:
-        """All of it."""
+        """The plan, in the order in which its collections were listed."""
         collections = {name: self._collection(name, summary) for name, summary in self.summary.collections.items()}
         destinations = {
             each.name: self._destination(each, self.summary.destinations[each.name], collections)

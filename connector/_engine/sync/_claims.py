@@ -18,8 +18,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, TypeVar
 
+from vectorferry.connector._engine._calls import CallThread
 from vectorferry.connector._engine.sync._diff import Action, Decision, diff
-from vectorferry.connector._engine.sync._lane import Lane, Worker
+from vectorferry.connector._engine.sync._lane import Lane
 from vectorferry.connector._engine.sync._transfer import Job, Request, Transfer
 from vectorferry.connector._iterators import closing
 from vectorferry.connector._model._batch import Fence
@@ -51,7 +52,7 @@ class Board:
     def __init__(self, name: str, book: ShardBook) -> None:
         self.name = name
         self._book = book
-        self._calls = Worker(f"{name} shards")
+        self._calls = CallThread(f"{name} shards")
 
     async def ask(self, work: Callable[[ShardBook], T]) -> T:
         """What the book answers. Raises `BookLostError`, and `LockLostError` as it is."""
@@ -73,8 +74,7 @@ async def boards_of(lanes: Sequence[Lane]) -> list[Board]:
     """Those of these destinations, in their order. Raises `NotSupportedError` where one has none, and `BookLostError`
     where one cannot be opened."""
     for lane in lanes:
-        if not lane.can(Capability.SHARDS):
-            raise Capability.SHARDS.missing(lane.name)
+        Capability.SHARDS.check(lane.destination.capabilities, lane.name)
     boards: list[Board] = []
     for lane in lanes:
         try:

@@ -15,7 +15,7 @@ from vectorferry.connector._engine.sync._changes import Changes
 from vectorferry.connector._engine.sync._claims import BookLostError, boards_of
 from vectorferry.connector._engine.sync._diff import Action, Decision, diff
 from vectorferry.connector._engine.sync._guard import read_differently
-from vectorferry.connector._engine.sync._lane import Lane, call_each, locked
+from vectorferry.connector._engine.sync._lane import Lane, locked, look_for_empty
 from vectorferry.connector._engine.sync._origins import each_change, guard_for, origin_of, record_origin, since_recorded
 from vectorferry.connector._engine.sync._prune import anything_missing, kept_assets, prune
 from vectorferry.connector._engine.sync._sharing import SharedCollection, Sharing
@@ -32,7 +32,6 @@ from vectorferry.connector._model._errors import (
 from vectorferry.connector._model._records import AssetState, Listing, Modality, Reason, Rejected
 from vectorferry.connector._model._seen import SeenIds
 from vectorferry.connector._model._storable import id_problem, safe_id, unusable_ids
-from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._destination import Known
 from vectorferry.connector._protocols._shards import ShardBook, ShardResult, SharedRun
 from vectorferry.connector._protocols._source import Origin
@@ -215,11 +214,8 @@ class CollectionRun:
         """Whether whatever is listed as ready will be read."""
         if self._job.options.reread.everything:
             return True
-        needed = Capability.STORED_COLLECTIONS
-        stored = await call_each(self._job.alive, lambda each: each.stored_collections(), needed)
-        for lane, names in stored.items():
-            lane.holds_nothing = names is not None and self._collection not in names
-        return any(lane.holds_nothing for lane in stored)
+        await look_for_empty(self._job.alive, self._collection)
+        return any(lane.holds_nothing for lane in self._job.alive)
 
     async def _list(self) -> None:
         """List the collection and sync what is listed for the first time. Raises `IncompleteScanError` when the

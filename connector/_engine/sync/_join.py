@@ -31,7 +31,7 @@ from vectorferry.connector._engine.sync._claims import POLL, Board, Claims, boar
 from vectorferry.connector._engine.sync._collection import CollectionRun
 from vectorferry.connector._engine.sync._lane import Lane, call_each
 from vectorferry.connector._engine.sync._options import DEFAULTS, SyncOptions
-from vectorferry.connector._engine.sync._run import raise_when_all_failed, share_limits
+from vectorferry.connector._engine.sync._run import prepare_lanes, raise_when_all_failed, share_limits
 from vectorferry.connector._engine.sync._sharing import SharedCollection, check_terms, options_of, terms_of
 from vectorferry.connector._engine.sync._tally import Tallies, Tally
 from vectorferry.connector._engine.sync._transfer import Job, Transfer
@@ -144,9 +144,7 @@ async def _list(
     lanes = [Lane(each, options.modalities, settings.batch, mapping) for each in destinations]
     mapper = Mapper(mapping, options.modalities, settings.limits)
     try:
-        await call_each(lanes, lambda each: each.prepare(mapping))
-        raise_when_all_failed(lanes)
-        await share_limits(source, lanes)
+        await prepare_lanes(source, lanes, mapping)
         job = Job(source, lanes, mapper, settings.deletes, options, settings.incremental.full_every)
         collections = options.collections if options.collections is not None else await source.collections()
         shared = []
@@ -319,10 +317,7 @@ class _Helper:
             await claims.release()
 
     async def _attempt(self, claims: Claims) -> bool:
-        """Another worker may have made places for vectors since: what there is counts towards what may be made."""
-        await call_each(self._lanes, lambda each: each.catch_up())
-        for stored in (await call_each(self._lanes, lambda each: each.vector_kinds())).values():
-            self._job.mapper.budget.know(stored or ())
+        await self._job.catch_up()
         self._raise_failed()
         return await claims.work()
 

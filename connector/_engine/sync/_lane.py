@@ -6,17 +6,13 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
-from contextvars import copy_context
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_random_exponential
-
-from vectorferry.connector._cancellation import CancellableCall
 from vectorferry.connector._config._settings import BatchLimits
+from vectorferry.connector._engine._calls import LONGEST_CALL, CallThread
 from vectorferry.connector._engine._mapper import MappedRecord
 from vectorferry.connector._engine.sync._dimensions import WrittenDimension, dimensions_in
 from vectorferry.connector._engine.sync._losses import HeldBack
@@ -25,7 +21,6 @@ from vectorferry.connector._model._errors import (
     DestinationError,
     LockedError,
     LockLostError,
-    RetryableError,
     TakenOverError,
     VectorferryError,
 )
@@ -36,15 +31,9 @@ from vectorferry.connector._protocols._destination import Destination
 from vectorferry.connector._reports._summary import DestinationSummary
 
 T = TypeVar("T")
-ATTEMPTS: Final = 5
-LONGEST_WAIT: Final = 30.0
 _log = logging.getLogger("vectorferry")
-_backoff = wait_random_exponential(multiplier=0.1, max=LONGEST_WAIT)
 CONTENTS_AT_ONCE: Final = 500  # assets whose stored contents are in memory together
 KEPT_REJECTED: Final = 100  # the rest is in the quarantine; a summary must not grow with the collection
-
-LONGEST_LOCK_CALL: Final = 2.0
-"""A thread cannot be interrupted: this is how long Ctrl-C may have to wait for one that is waiting."""
 
 
 class Lane:
@@ -85,7 +74,7 @@ class Lane:
         """How many batches have been written, or dropped after a failure."""
         self._batching = asyncio.Lock()
         self._sits_out = False
-        self._worker = Worker(self.name)
+        self._calls = CallThread(self.name)
 
     @property
     def alive(self) -> bool:
@@ -120,15 +109,15 @@ class Lane:
         self._sits_out = False
 
     async def call(self, work: Callable[[], T]) -> T | None:
-        """The answer of `work`, as `Worker.run` gets it; None once the destination has failed, or lost its lock.
+        """The answer of `work`, as `CallThread.run` gets it; None once the destination has failed, or lost its lock.
 
         Raises `LockedError` and `TakenOverError`, which are no failures.
         """
         return await self._attempt(work) if self.alive else None
 
     async def ask(self, work: Callable[[], T]) -> T:
-        """The answer of `work`, as `Worker.run` gets it. What that raises is no failure of the destination."""
-        return await self._worker.run(work)
+        """The answer of `work`, as `CallThread.run` gets it. What that raises is no failure of the destination."""
+        return await self._calls.run(work)
 
     async def release(self, work: Callable[[], object]) -> None:
         """Call what has to be called even after a failure, when nothing is being applied any more."""
@@ -197,7 +186,7 @@ class Lane:
     async def close(self) -> None:
         """Take nothing more, and cancel the call that is running."""
         await self._abandon()
-        self._worker.close()
+        self._calls.close()
 
     def fail(self, error: VectorferryError) -> None:
         """Take nothing more, because of this."""
@@ -206,7 +195,7 @@ class Lane:
 
     async def _attempt(self, work: Callable[[], T]) -> T | None:
         try:
-            return await self._worker.run(work)
+            return await self._calls.run(work)
         except (LockedError, TakenOverError):
             raise
         except LockLostError as error:
@@ -294,6 +283,14 @@ async def call_each(
     return dict(zip(able, answers, strict=True))
 
 
+async def look_for_empty(lanes: Iterable[Lane], collection: str) -> None:
+    """Note which destinations hold nothing of the collection, where they can tell. Such a one need not be asked what it
+    lacks: to ask waits until a batch has been applied, so that reading would stand still meanwhile."""
+    stored = await call_each(lanes, lambda each: each.stored_collections(), Capability.STORED_COLLECTIONS)
+    for lane, names in stored.items():
+        lane.holds_nothing = names is not None and collection not in names
+
+
 @asynccontextmanager
 async def locked(lanes: Sequence[Lane], collection: str, wait: float) -> AsyncIterator[str | None]:
     """Hold the collection in every destination that can be locked, after waiting `wait` seconds at most for all.
@@ -326,7 +323,7 @@ async def _hold(lane: Lane, collection: str, deadline: float, locks: AsyncExitSt
     waiting = False
     while True:
         remaining = max(0.0, deadline - time.monotonic())
-        seconds = min(remaining, LONGEST_LOCK_CALL) if waiting else 0.0
+        seconds = min(remaining, LONGEST_CALL) if waiting else 0.0
         try:
             lock = await lane.call(partial(_entered, destination, collection, seconds))
         except LockedError as error:
@@ -413,69 +410,3 @@ class Batcher:
         if older := self._filling.pop(asset_id, None):
             self._rows -= older.rows
             self._bytes -= older.bytes
-
-
-class Worker:
-    """Makes the calls of one destination, and lets nothing but our own errors out."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"vectorferry-{name}")
-
-    async def run(self, work: Callable[[], T], attempts: int = ATTEMPTS) -> T:
-        """The answer of `work`.
-
-        `RetryableError` is tried again a few times, after the wait it asks for or a growing, random one; then it
-        becomes a `DestinationError`, and so does whatever is no error of ours. When this is cancelled, so is `work`,
-        and it has ended before `CancelledError` comes out.
-        """
-        try:
-            return await self._retrying(work, attempts)
-        except RetryableError as error:
-            tried = f"still failing after {attempts} attempts: " if attempts > 1 else ""
-            raise DestinationError(f"{self._name}: {tried}{error}") from error
-        except VectorferryError:
-            raise
-        except Exception as error:
-            _log.exception("unexpected error from destination %s", self._name)
-            raise DestinationError(f"{self._name}: unexpected {type(error).__name__}: {error}") from error
-
-    def close(self) -> None:
-        """Take nothing more, and wait for the call that is running."""
-        self._thread.shutdown(wait=True, cancel_futures=True)
-
-    async def _retrying(self, work: Callable[[], T], attempts: int) -> T:
-        async def attempt() -> T:
-            return await self._call(work)
-
-        return await AsyncRetrying(
-            retry=retry_if_exception_type(RetryableError), stop=stop_after_attempt(attempts), wait=_wait, reraise=True
-        )(attempt)
-
-    async def _call(self, work: Callable[[], T]) -> T:
-        call = CancellableCall(work)
-        running = self._thread.submit(copy_context().run, call)  # what is logged there is of the same run
-        answer = asyncio.wrap_future(running)
-        try:
-            await asyncio.wait([answer])
-        except asyncio.CancelledError:
-            if not running.cancel():
-                call.cancel()
-                await _end(answer)
-            raise
-        return answer.result()
-
-
-async def _end(answer: asyncio.Future[Any]) -> None:
-    """Wait until there is an answer that nobody wants, however often this is cancelled."""
-    while not answer.done():
-        with suppress(asyncio.CancelledError):
-            await asyncio.wait([answer])
-    if not answer.cancelled():
-        answer.exception()  # or asyncio logs that nobody has asked for it
-
-
-def _wait(state: RetryCallState) -> float:
-    error = state.outcome.exception() if state.outcome else None
-    after = error.after if isinstance(error, RetryableError) else None
-    return _backoff(state) if after is None else min(after, LONGEST_WAIT)

@@ -14,6 +14,7 @@ from os import environ as process_environ
 from typing import Any, Final, ParamSpec
 
 from vectorferry.connector._config._settings import BatchLimits, DeleteGuard, IncrementalScans, SyncSettings
+from vectorferry.connector._engine._calls import LONGEST_CALL
 from vectorferry.connector._engine._mapper import Mapper, MappingUse
 from vectorferry.connector._engine._opening import run_opened
 from vectorferry.connector._engine.sync._changes import followed_cursors
@@ -53,9 +54,6 @@ from vectorferry.connector._reports._summary import (
     ignore_collection,
 )
 from vectorferry.connector._telemetry import record_applied, record_quarantine, span
-
-LONGEST_CALL: Final = 2.0
-"""A thread cannot be interrupted: this is how long Ctrl-C may have to wait for one that is waiting."""
 
 PAUSE: Final = 0.05
 P = ParamSpec("P")
@@ -166,70 +164,38 @@ async def sync(  # noqa: PLR0913 - one parameter per part of the settings
     destination's own error when all of them failed (`DestinationError` for several), and `ConfigurationError` when
     two share a name.
     """
-    with run_named(options.run_id) as run_id:
-        return await _sync(
-            source,
-            destinations,
-            options,
-            Summary(name, run_id=run_id),
-            mapping=mapping or SchemaMapping(),
-            batch=batch or BatchLimits(),
-            limits=limits,
-            deletes=deletes or DeleteGuard(),
-            full_every=(incremental or IncrementalScans()).full_every,
-            progress=progress,
-            finished=finished,
-            helpers=helpers,
-        )
-
-
-async def _sync(  # noqa: PLR0913 - those of `sync`, with their defaults
-    source: Source,
-    destinations: Sequence[Destination],
-    options: SyncOptions,
-    summary: Summary,
-    *,
-    mapping: SchemaMapping,
-    batch: BatchLimits,
-    limits: SourceLimits | None,
-    deletes: DeleteGuard,
-    full_every: int,
-    progress: ProgressCallback | None,
-    finished: CollectionCallback,
-    helpers: Helpers | None,
-) -> Summary:
-    started, before, name = time.monotonic(), replace(source.usage), summary.sync
+    mapping = mapping or SchemaMapping()
     if clash := _repeated([destination.name for destination in destinations]):
         raise ConfigurationError(f"two destinations are named {clash!r}: give one of them another name")
     check_related_names(source, mapping)
-    if options.workers and (
-        alone := [each.name for each in destinations if Capability.SHARDS not in each.capabilities]
-    ):
-        raise Capability.SHARDS.missing(alone[0])
-    mapper = Mapper(mapping, options.modalities, limits)
-    lanes = [Lane(each, options.modalities, batch, mapping) for each in destinations]
-    summary.destinations = {lane.name: lane.summary for lane in lanes}
-    _log.info("%s: begins, into %s, as run %s", name, ", ".join(lane.name for lane in lanes), current_run_id())
+    for destination in destinations if options.workers else ():
+        Capability.SHARDS.check(destination.capabilities, destination.name)
+    job = Job(
+        source=source,
+        lanes=[Lane(each, options.modalities, batch or BatchLimits(), mapping) for each in destinations],
+        mapper=Mapper(mapping, options.modalities, limits),
+        guard=deletes or DeleteGuard(),
+        options=options,
+        full_every=(incremental or IncrementalScans()).full_every,
+        progress=progress,
+        finished=finished,
+        helpers=helpers,
+        unlisted={*options.reread.asset_ids, *(options.only or ())},
+    )
+    with run_named(options.run_id) as run_id:
+        summary = Summary(name, destinations={lane.name: lane.summary for lane in job.lanes}, run_id=run_id)
+        return await _run(job, mapping, summary)
+
+
+async def _run(job: Job, mapping: SchemaMapping, summary: Summary) -> Summary:
+    started, before = time.monotonic(), replace(job.source.usage)
+    source, lanes, mapper, options = job.source, job.lanes, job.mapper, job.options
+    all_collections = options.collections is None
+    into = ", ".join(lane.name for lane in lanes)
+    _log.info("%s: begins, into %s, as run %s", summary.sync, into, current_run_id())
     try:
-        await _prepare(lanes, mapping)
-        if len(lanes) > 1:
-            await check_apart(lanes)
-        await share_limits(source, lanes)
-        for stored in (await call_each(lanes, lambda each: each.vector_kinds())).values():
-            mapper.budget.know(stored or ())
-        job = Job(
-            source=source,
-            lanes=lanes,
-            mapper=mapper,
-            guard=deletes,
-            options=options,
-            full_every=full_every,
-            progress=progress,
-            finished=finished,
-            helpers=helpers,
-            unlisted={*options.reread.asset_ids, *(options.only or ())},
-        )
-        all_collections = options.collections is None
+        await prepare_lanes(source, lanes, mapping)
+        await job.know_stored_vectors()
         try:
             await _run_collections(job, summary)
         except VectorferryError as error:
@@ -257,7 +223,7 @@ async def _sync(  # noqa: PLR0913 - those of `sync`, with their defaults
         time.monotonic() - started,
         exit_code(summary),
     )
-    _log.info("%s: ended with exit code %d after %.1f s", name, summary.exit_code, summary.seconds)
+    _log.info("%s: ended with exit code %d after %.1f s", summary.sync, summary.exit_code, summary.seconds)
     return summary
 
 
@@ -268,9 +234,15 @@ def _blame_last(summary: Summary, error: VectorferryError) -> None:
             collection.fail(str(error))
 
 
-async def _prepare(lanes: Sequence[Lane], mapping: SchemaMapping) -> None:
+async def prepare_lanes(source: Source, lanes: Sequence[Lane], mapping: SchemaMapping) -> None:
+    """Bring every destination to the mapping, and have the source share its limits with whoever else uses them.
+
+    Raises `ConfigurationError` when two are one place, and what `raise_when_all_failed` raises."""
     await call_each(lanes, lambda each: each.prepare(mapping))
     raise_when_all_failed(lanes)
+    if len(lanes) > 1:
+        await check_apart(lanes)
+    await share_limits(source, lanes)
 
 
 async def check_apart(lanes: Sequence[Lane]) -> None:

@@ -353,9 +353,7 @@ class Sharing:
                 await board.ask(lambda book: book.end(*self._place))
             except VectorferryError as error:
                 _log.warning("%s: what was shared could not be cleared away: %s", board.name, error)
-        await call_each(self._job.alive, lambda each: each.catch_up())
-        for stored in (await call_each(self._job.alive, lambda each: each.vector_kinds())).values():
-            self._job.mapper.budget.know(stored or ())
+        await self._job.catch_up()
 
     def _cancel_tasks(self) -> None:
         for task in self._tasks:

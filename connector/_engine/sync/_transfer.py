@@ -16,7 +16,7 @@ from vectorferry.connector._model._records import Asset, Listing, Reason, Reject
 from vectorferry.connector._model._storable import safe_id
 from vectorferry.connector._protocols._destination import Known
 from vectorferry.connector._protocols._source import Source
-from vectorferry.connector._reports._progress import Progress, ProgressCallback
+from vectorferry.connector._reports._progress import ProgressCallback
 from vectorferry.connector._reports._summary import CollectionCallback, CollectionSummary, ignore_collection
 
 NAMED: Final = 20
@@ -53,6 +53,16 @@ class Job:
         """The lanes whose destination has not failed."""
         return [lane for lane in self.lanes if lane.alive]
 
+    async def know_stored_vectors(self) -> None:
+        """Count the places for vectors that the stores have towards what the source may make."""
+        for stored in (await call_each(self.lanes, lambda each: each.vector_kinds())).values():
+            self.mapper.budget.know(stored or ())
+
+    async def catch_up(self) -> None:
+        """Look again at what the stores have: another worker may have made places for vectors since."""
+        await call_each(self.lanes, lambda each: each.catch_up())
+        await self.know_stored_vectors()
+
 
 class Request(NamedTuple):
     """An asset that was asked for, and under which fence it may be written."""
@@ -78,8 +88,7 @@ class Transfer:
     async def known(self, asset_ids: Sequence[str]) -> dict[str, Mapping[str, Known]]:
         """By lane, what its ledger has of these assets."""
         lanes = self._job.alive
-        # One that held nothing has none of them, for they are listed for the first time. To ask it all the same would
-        # wait until a batch has been applied: listing and reading would stand still meanwhile.
+        # One that held nothing has none of them, for they are listed for the first time (`look_for_empty`).
         asked = [lane for lane in lanes if asset_ids and not lane.holds_nothing]
         answers = await call_each(asked, lambda each: each.known(self._collection, asset_ids))
         empty = {lane.name: dict[str, Known]() for lane in lanes if lane not in asked}
@@ -119,16 +128,8 @@ class Transfer:
     def report(self) -> None:
         """Tell whoever follows the run."""
         if self._job.progress:
-            self._job.progress(
-                Progress(
-                    collection=self._collection,
-                    listed=self._summary.listed,
-                    total=self._summary.listed if self._summary.complete else None,
-                    to_pull=self.to_pull,
-                    pulled=self._summary.pulled,
-                    written=sum(lane.written for lane in self._job.lanes),
-                )
-            )
+            written = sum(lane.written for lane in self._job.lanes)
+            self._job.progress(self._summary.progress(self._collection, self.to_pull, written))
 
 
 def note_unread(summary: CollectionSummary, unread: Rejected) -> None:

@@ -116,8 +116,7 @@ async def verify(  # noqa: PLR0913 - every choice that a check leaves open
     started = time.monotonic()
     mapping, keeps = mapping or SchemaMapping(), deletes is not None and deletes.mode == "keep"
     for destination in destinations:
-        if Capability.VERIFY not in destination.capabilities:
-            raise Capability.VERIFY.missing(destination.name)
+        Capability.VERIFY.check(destination.capabilities, destination.name)
     mapper = Mapper(mapping, ALL_MODALITIES, limits)
     check = Check(source, [CheckReader(each) for each in destinations], mapper, reread, keeps)
     verification = Verification(name)

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import pytest
 
 from vectorferry.connector.plugin import SchemaMapping
-from vectorferry.connector.sandbox import Sandbox, running_sandbox
+from vectorferry.connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
 from vectorferry.destinations import PineconeDestination
 
 from ...pinecone import forget_budgets, pinecone_alone, pinecone_destination
@@ -26,6 +26,13 @@ def _fresh_budgets() -> None:
 def sandbox() -> Iterator[Sandbox]:
     """A sandbox without faults."""
     with running_sandbox(pinecone_alone()) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def crowded() -> Iterator[Sandbox]:
+    """A sandbox for the indexes of many destinations."""
+    with running_sandbox(SandboxSettings(pinecone=PineconeDialect(max_indexes=10_000))) as running:
         yield running
 
 

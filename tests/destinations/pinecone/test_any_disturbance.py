@@ -4,7 +4,7 @@ run, and the store holds exactly what an undisturbed one would have left."""
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass, field
 from itertools import count
@@ -22,7 +22,7 @@ from vectorferry.connector.plugin import (
     Modality,
     SchemaMapping,
 )
-from vectorferry.connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
+from vectorferry.connector.sandbox import Sandbox
 from vectorferry.destinations import PineconeDestination
 from vectorferry.destinations.pinecone._batch import Dispatch
 from vectorferry.destinations.pinecone._manifest import Manifest
@@ -30,6 +30,7 @@ from vectorferry.destinations.pinecone._manifest import Manifest
 from ...builders import asset, batch, dense, feature, sparse
 from ...examples import examples
 from ...pinecone import pinecone_destination
+from .histories import Killed, content, features
 from .store import delete_index, lose_manifest
 
 NAMES = ("a", "b")
@@ -76,17 +77,7 @@ VECTORS = st.fixed_dictionaries(
         "words": st.sampled_from([sparse({1: 0.5}), sparse({1: 0.5, 3: 1}), sparse({})]),
     },
 )
-FEATURES: st.SearchStrategy[MappedFeature] = st.builds(
-    lambda name, text, author, modality, vectors: feature(
-        name, vectors, modality=modality, text=text, metadata={"author": author} if author else {}
-    ),
-    st.sampled_from(["f1", "f2"]),
-    st.sampled_from(["old", "new"]),
-    st.sampled_from(["", "ada"]),
-    st.sampled_from([Modality.VIDEO, Modality.TEXT]),
-    VECTORS,
-)
-ASSETS = st.lists(FEATURES, max_size=2, unique_by=lambda one: one.feature_id)
+ASSETS = features(VECTORS)
 
 
 @dataclass(frozen=True)
@@ -131,11 +122,6 @@ STEPS = st.lists(
 )
 
 
-def content(features: Sequence[MappedFeature]) -> str:
-    """A fingerprint that comes back when the content does."""
-    return str(sorted((one.feature_id, one.row_hash, sorted(one.vector_hashes.items())) for one in features))
-
-
 PLAIN, DOT = Config(), Config("inner_product")
 HYBRID = Config("inner_product", {"hybrid": {"model": "words"}})
 FEW, SHORT = Config(settings={"vectors": ["other"]}), Config(settings={"metadata": {"leave_out": ["text"]}})
@@ -145,17 +131,6 @@ NEW = Edit("a", [feature("f1", {"model": dense(2), "words": sparse({1: 0.5})}, t
 
 def run(config: Config, killed: tuple[type, str] | None = None, calls: int = 1) -> Run:
     return Run(config, ALL, killed, calls)
-
-
-class Killed(BaseException):
-    """Nothing is cleaned up after it, as after a signal."""
-
-
-@pytest.fixture(scope="module")
-def crowded() -> Iterator[Sandbox]:
-    """A sandbox for the indexes of many destinations."""
-    with running_sandbox(SandboxSettings(pinecone=PineconeDialect(max_indexes=10_000))) as running:
-        yield running
 
 
 class World:

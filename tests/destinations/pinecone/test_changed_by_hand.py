@@ -16,13 +16,10 @@ from vectorferry.destinations.pinecone._manifest_tables import IndexRow
 from ...builders import asset, batch, feature
 from ...waiting import PATIENCE
 from .conftest import Open
+from .histories import Killed
 from .store import INDEX, delete_index, lose_manifest, make_index, stored_ids
 
 ONE = batch(asset("a", feature("f1")))
-
-
-class Killed(BaseException):
-    """Nothing is cleaned up after it."""
 
 
 def test_an_index_that_was_made_anew_is_filled_again(sandbox: Sandbox, open_pinecone: Open) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass
 from itertools import count
@@ -14,14 +14,15 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from vectorferry.connector.plugin import MappedAsset, MappedFeature, Modality, SchemaMapping
-from vectorferry.connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
+from vectorferry.connector.plugin import MappedAsset, MappedFeature, SchemaMapping
+from vectorferry.connector.sandbox import Sandbox
 from vectorferry.destinations import PineconeDestination
 from vectorferry.destinations.pinecone._batch import Dispatch
 
 from ...builders import asset, batch, dense, feature
 from ...examples import examples
 from ...pinecone import pinecone_destination
+from .histories import Killed, content, features
 
 KILLED = ("start", "begin", "enter", "results", "results again", "confirm")
 """The steps of a batch: nothing yet, journal, the manifest's rows, upserts and updates, deletes, manifest. A killed one
@@ -37,42 +38,19 @@ class Step:
     killed: str | None
 
 
-def content(features: Sequence[MappedFeature]) -> str:
-    """A fingerprint that comes back when the content does."""
-    return str(sorted((one.feature_id, one.row_hash, sorted(one.vector_hashes.items())) for one in features))
-
-
-FEATURES: st.SearchStrategy[MappedFeature] = st.builds(
-    lambda name, text, author, modality, vectors: feature(
-        name, vectors, modality=modality, text=text, metadata={"author": author} if author else {}
-    ),
-    st.sampled_from(["f1", "f2"]),
-    st.sampled_from(["old", "new"]),
-    st.sampled_from(["", "ada"]),
-    st.sampled_from([Modality.VIDEO, Modality.TEXT]),
-    st.dictionaries(st.sampled_from(["model", "other"]), st.sampled_from([dense(1), dense(2), dense(1, dimension=4)])),
+FEATURES = features(
+    st.dictionaries(st.sampled_from(["model", "other"]), st.sampled_from([dense(1), dense(2), dense(1, dimension=4)]))
 )
 STEPS = st.builds(
     Step,
     st.builds(
         lambda name, features: asset(name, *features, fingerprint=content(features)),
         st.sampled_from(["a", "b"]),
-        st.lists(FEATURES, max_size=2, unique_by=lambda one: one.feature_id),
+        FEATURES,
     ),
     st.booleans(),
     st.one_of(st.none(), st.sampled_from(KILLED)),
 )
-
-
-class Killed(BaseException):
-    """Nothing is cleaned up after it, as after a signal."""
-
-
-@pytest.fixture(scope="module")
-def crowded() -> Iterator[Sandbox]:
-    """A sandbox for the indexes of many destinations."""
-    with running_sandbox(SandboxSettings(pinecone=PineconeDialect(max_indexes=10_000))) as running:
-        yield running
 
 
 def carry_out(destination: PineconeDestination, step: Step) -> None:

@@ -12,14 +12,11 @@ from vectorferry.destinations.pinecone._manifest import Manifest
 
 from ...builders import asset, batch, dense, feature
 from .conftest import Open
+from .histories import Killed
 from .store import stored_ids
 
 REFUSED = Status(status=400)
 MODEL, OTHER = "media-model-v1-8", "media-other-4"
-
-
-class Killed(BaseException):
-    """Nothing is cleaned up after it."""
 
 
 def in_two_indexes(number: float, fingerprint: str, **columns: Any) -> Batch:
