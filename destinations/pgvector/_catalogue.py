@@ -255,6 +255,11 @@ def entry_update(tables: SyncTables, entry: VectorEntry) -> Executable:
     return update(tables.vectors).where(_is_of(tables, entry)).values(**_row(entry))
 
 
+def entry_sealing(tables: SyncTables, entry: VectorEntry, name: str, digest: ColumnElement[str]) -> Executable:
+    """What notes a digest of how a layer is stored, which only the server can work out."""
+    return update(tables.vectors).where(_is_of(tables, entry)).values({name: digest})
+
+
 def entry_removal(tables: SyncTables, entry: VectorEntry) -> Executable:
     """What takes a generation out of the catalogue."""
     return delete(tables.vectors).where(_is_of(tables, entry))
