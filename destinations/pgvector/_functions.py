@@ -112,12 +112,12 @@ def replaced_functions(schema: str, extension: str, mapping: SchemaMapping, stor
             yield f"{name}: somebody has replaced this function by another one of its name. {what_follows}"
 
 
-def _replaced(made: _Functions, stored: Sequence[Any]) -> list[tuple[str, str | None]]:
+def _replaced(functions: _Functions, stored: Sequence[Any]) -> list[tuple[str, str | None]]:
     """The functions that are not as they were made, each with its owner if that is none of us."""
     return [
         (str(name), owner)
         for _, name, _, declared, digest, owner in stored
-        if declared == made.declared[name] and digest != made.digests[name]
+        if declared == functions.declared[name] and digest != functions.digests[name]
     ]
 
 

@@ -50,7 +50,6 @@ from vectorferry.destinations.pgvector._catalogue import (
     VectorEntry,
     VectorKey,
     entry_insertion,
-    entry_sealing,
     entry_update,
     names_exist,
 )
@@ -300,8 +299,8 @@ def _replacements(schema: SyncSchema, present: _Present) -> Iterator[str]:
     extension = schema.database.extension_schema
     for entry in schema.catalogue.values():
         for shown, recorded in _shown(schema, schema.catalogue, entry):
-            if _made(recorded) == layer_digest(shown, schema.name, extension):
-                yield from present.layers.replacements(shown.layer, _seal(recorded))
+            if _ingredients_of(recorded) == layer_digest(shown, schema.name, extension):
+                yield from present.layers.replacements(shown.layer, _seal_of(recorded))
 
 
 _Columns: TypeAlias = Mapping[str, Mapping[str, str]]
@@ -597,8 +596,8 @@ def refresh_steps(
     unchanged = {
         shown.layer
         for shown, recorded in all_shown
-        if _made(recorded) == layer_digest(shown, schema.name, extension)
-        and present.layers.has(shown.layer, _seal(recorded))
+        if _ingredients_of(recorded) == layer_digest(shown, schema.name, extension)
+        and present.layers.has(shown.layer, _seal_of(recorded))
     } - cleared
     for entry in generations:
         change = changes.get(entry.modality)
@@ -622,11 +621,11 @@ def refresh_steps(
         described += vector_descriptions(schema, entry, digests)
         own = entry.own_layer and digests[entry.own_layer]
         refreshed = replace(entry, sql_digest=digests.get(entry.plain_layer, ""), own_digest=own or "")
+        sealed = _sealed(schema.name, refreshed, digests.keys() - unchanged)
         if entry.key not in schema.catalogue:
-            yield entry_insertion(schema.tables, refreshed)
-        elif refreshed != schema.catalogue[entry.key]:
-            yield entry_update(schema.tables, refreshed)
-        yield from _sealing_steps(schema, refreshed, digests.keys() - unchanged)
+            yield entry_insertion(schema.tables, refreshed, sealed)
+        elif sealed or refreshed != schema.catalogue[entry.key]:
+            yield entry_update(schema.tables, refreshed, sealed)
     yield from comment_steps(schema.name, described, present.comments, anew)
 
 
@@ -634,20 +633,22 @@ _SEALED: Final = "."
 """In the catalogue, between what a layer was made of and what Postgres said of it then."""
 
 
-def _made(recorded: str) -> str:
+def _ingredients_of(recorded: str) -> str:
     return recorded.partition(_SEALED)[0]
 
 
-def _seal(recorded: str) -> str:
+def _seal_of(recorded: str) -> str:
     return recorded.partition(_SEALED)[2]
 
 
-def _sealing_steps(schema: SyncSchema, entry: VectorEntry, layers: Collection[Layer]) -> Iterator[Step]:
-    """What notes of layers that have just been made how Postgres says that they are."""
-    for name, layer in (("sql_digest", entry.plain_layer), ("own_digest", entry.own_layer)):
-        if layer is not None and layer in layers:
-            made = getattr(entry, name) + _SEALED
-            yield entry_sealing(schema.tables, entry, name, literal(made).concat(seal_of(schema.name, layer)))
+def _sealed(schema: str, entry: VectorEntry, layers: Collection[Layer]) -> dict[str, ColumnElement[str]]:
+    """By column, the digests of layers that have just been made, with how Postgres says that they are."""
+    by_column = {"sql_digest": entry.plain_layer, "own_digest": entry.own_layer}
+    return {
+        name: literal(getattr(entry, name) + _SEALED).concat(seal_of(schema, layer))
+        for name, layer in by_column.items()
+        if layer is not None and layer in layers
+    }
 
 
 def rerouting_steps(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from psycopg import sql
-from sqlalchemy import ColumnElement, Connection, Text, TextClause, column, func, select, text
+from sqlalchemy import ColumnElement, Connection, Text, TextClause, bindparam, column, func, select, text
 
 from vectorferry.connector.plugin import ColumnMapping, ConfigurationError
 from vectorferry.destinations._postgres import Driver, Step, answers, columns_of, driver_of, fixed, joined, statement
@@ -92,8 +92,14 @@ WHERE n.nspname = :schema"""
 
 def stored_seals(schema: str, layers: Sequence[Layer]) -> TextClause:
     """Asks by view for a digest of what Postgres says the layer consists of, and for its owner if that is not us."""
-    views, functions = [layer.view for layer in layers], [layer.function for layer in layers]
-    return _SEALS.bindparams(schema=schema, views=views, functions=functions, arguments=arguments(_FUNCTION))
+    given = {
+        "schema": schema,
+        "views": [layer.view for layer in layers],
+        "functions": [layer.function for layer in layers],
+        "arguments": arguments(_FUNCTION),
+    }
+    # Unique, since an entry of the catalogue may ask for two layers in one statement.
+    return _SEALS.bindparams(*(bindparam(name, value, unique=True) for name, value in given.items()))
 
 
 def seal_of(schema: str, layer: Layer) -> ColumnElement[str]:

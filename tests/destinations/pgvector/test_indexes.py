@@ -255,6 +255,7 @@ def test_another_index_under_the_name_of_ours_is_replaced(
     assert destination.build_indexes() == []
 
 
+@pytest.mark.long
 def test_an_index_that_is_tuned_otherwise_stays(destination: PgvectorDestination, sql: Sql, schema: str) -> None:
     destination.apply(batch(asset("a", feature("f1"))))
     destination.build_indexes()

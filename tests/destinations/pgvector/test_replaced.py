@@ -32,7 +32,7 @@ OTHERS = [
 ]
 
 
-@pytest.mark.parametrize(("how", "name", "note"), family(OTHERS, (0, 1, 2)))
+@pytest.mark.parametrize(("how", "name", "note"), family(OTHERS, (0, 2)))
 def test_what_shows_vectors_is_made_anew_where_somebody_has_replaced_it(
     prepared: Prepared, sql: Sql, schema: str, caplog: pytest.LogCaptureFixture, how: str, name: str, note: str
 ) -> None:
@@ -55,6 +55,7 @@ def test_what_shows_vectors_is_made_anew_where_somebody_has_replaced_it(
     assert (sql.execute(written).fetchone(), caplog.text) == (once, "")
 
 
+@pytest.mark.long
 def test_a_plan_says_so_before(prepared: Prepared, postgres_url: str, sql: Sql, schema: str) -> None:
     prepared({}).apply(batch(asset("a", feature("f1"))))
     sql.execute(FEWER.format("video_model_v1").encode())
@@ -82,6 +83,7 @@ def test_what_belongs_to_somebody_else_by_now_stays_and_is_told(
     assert caplog.text.count(stays) == 2
 
 
+@pytest.mark.long
 def test_what_an_earlier_version_made_is_made_anew_and_nothing_is_said(
     prepared: Prepared, sql: Sql, caplog: pytest.LogCaptureFixture
 ) -> None:
