@@ -238,7 +238,7 @@ class VectorIndex:
     table: str
     vector_name: str
     kind: str
-    state: Literal["valid", "invalid", "missing", "building", "leftover"]
+    state: Literal["valid", "invalid", "replaced", "missing", "building", "leftover"]
     rows: int
     bytes: int
     built: datetime | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from difflib import get_close_matches
@@ -119,6 +120,7 @@ def _vectorferry(
 def main() -> None:
     """Run the command that ``sys.argv`` names and exit with its code."""
     stop_on_signals()
+    _forget_unknown_sizes()
     # A terminal that lacks a letter is no reason to fail, and neither is a reader that has read enough.
     sys.stdout, output = Output.in_place_of(sys.stdout, "replace")
     sys.stderr, _ = Output.in_place_of(sys.stderr, "backslashreplace")
@@ -126,6 +128,13 @@ def main() -> None:
         app()
     except SystemExit as end:
         sys.exit(_exit_code(end.code, output))
+
+
+def _forget_unknown_sizes() -> None:
+    """Some terminals without a size say that it is 0, as which nothing would be printed at all."""
+    for name in ("COLUMNS", "LINES"):
+        if not os.environ.get(name, "1").strip("0"):
+            del os.environ[name]
 
 
 def _exit_code(outcome: str | int | None, output: Output | None) -> str | int | None:

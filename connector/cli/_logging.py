@@ -93,8 +93,7 @@ def set_up(verbosity: int = NORMAL, form: LogFormat = LogFormat.TEXT, file: Path
     """
     handlers = [_handler(_Stderr(), form, verbosity, dated=verbosity > NORMAL)]
     if file is not None:
-        file_handler = logging.FileHandler(file, encoding="utf-8", errors="backslashreplace")
-        handlers.append(_handler(file_handler, form, max(verbosity, VERBOSE), dated=True))
+        handlers.append(_handler(_LogFile(file), form, max(verbosity, VERBOSE), dated=True))
     for logger in (LOGGER, HTTP):
         for handler in list(logger.handlers):
             logger.removeHandler(handler)
@@ -111,6 +110,25 @@ def _handler(handler: logging.Handler, form: LogFormat, verbosity: int, *, dated
     handler.addFilter(lets_through)
     handler.setFormatter(JsonLines() if form is LogFormat.JSON else TextLines(dated))
     return handler
+
+
+class _LogFile(logging.FileHandler):
+    """Says once that it cannot be written any more, on a full disk for example: what is to be done goes on all the
+    same."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__(file, encoding="utf-8", errors="backslashreplace")
+        self._has_failed = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name
+        """What `logging` calls in the place of raising an error."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self._has_failed:
+            self._has_failed = True
+            words = "the log file %s lacks lines from here on, which could not be written: %s"
+            LOGGER.error(words, self.baseFilename, error.strerror)
 
 
 class _Stderr(logging.StreamHandler[Any]):

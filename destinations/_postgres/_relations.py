@@ -139,7 +139,7 @@ class Relations:
                 raise ConfigurationError(
                     f"the table {self.schema}.{table} was made by an early version of Vectorferry, whose tables are "
                     f"not brought up to date (no column {missing[0]}). Sync into another `schema`, or drop it and sync "
-                    f"anew: DROP SCHEMA {self.schema} CASCADE;"
+                    f"anew: DROP SCHEMA {sql.Identifier(self.schema).as_string()} CASCADE;"
                 )
 
     def _rows_of(self, tables: Iterable[str]) -> Iterator[Any]:

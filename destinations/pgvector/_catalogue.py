@@ -245,14 +245,19 @@ _STORAGE: Final = ("storage", "dimension", "metric", "index_method", "m", "ef_co
 _OTHERS: Final = ("vector_name", "identifier", "generation", "state", "plain", "own", "sql_digest", "own_digest")
 
 
-def entry_insertion(tables: SyncTables, entry: VectorEntry) -> Executable:
-    """What enters a generation into the catalogue."""
-    return insert(tables.vectors).values(**_row(entry))
+_Digests: TypeAlias = Mapping[str, ColumnElement[str]]
+"""By column: what only the server can work out."""
+_AS_GIVEN: Final[_Digests] = {}
 
 
-def entry_update(tables: SyncTables, entry: VectorEntry) -> Executable:
-    """What brings the catalogue to what is said of a generation now."""
-    return update(tables.vectors).where(_is_of(tables, entry)).values(**_row(entry))
+def entry_insertion(tables: SyncTables, entry: VectorEntry, digests: _Digests = _AS_GIVEN) -> Executable:
+    """What enters a generation into the catalogue, with these in place of the entry's own."""
+    return insert(tables.vectors).values({**_row(entry), **digests})
+
+
+def entry_update(tables: SyncTables, entry: VectorEntry, digests: _Digests = _AS_GIVEN) -> Executable:
+    """What brings the catalogue to what is said of a generation now, with these in place of the entry's own."""
+    return update(tables.vectors).where(_is_of(tables, entry)).values({**_row(entry), **digests})
 
 
 def entry_removal(tables: SyncTables, entry: VectorEntry) -> Executable:

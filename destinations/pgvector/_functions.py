@@ -52,7 +52,9 @@ _MARKED: Final = "_sync_search"
 _STORED: Final = text("""
 SELECT p.oid::regprocedure::text, p.proname, obj_description(p.oid, 'pg_proc'), ARRAY(
     SELECT name || ' ' || format_type(type, NULL)
-    FROM unnest(p.proargnames, coalesce(p.proallargtypes, p.proargtypes::oid[])) AS each (name, type))
+    FROM unnest(p.proargnames, coalesce(p.proallargtypes, p.proargtypes::oid[])) AS each (name, type)),
+    encode(sha256(convert_to(p.prosrc, 'UTF8')), 'hex'),
+    CASE WHEN NOT pg_has_role(p.proowner, 'USAGE') THEN pg_get_userbyid(p.proowner) END
 FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = :schema AND p.proname = ANY(:names)
 AND (starts_with(p.proname, '_sync_') OR p.proargnames[1] IN ('named_vector', 'query_text')) ORDER BY 1
 """)
@@ -79,9 +81,10 @@ def functions_steps(
     driver = driver_of(connection)
     made = _functions(schema, extension, tuple(_words(mapping, modality) for modality in MODALITIES))
     statements, mark, expected = made.statements, made.mark, made.declared
-    current = {str(name): str(comment) for _, name, comment, declared in stored if declared == expected[name]}
-    stale = {str(signature): str(name) for signature, name, _, declared in stored if declared != expected[name]}
-    if current.keys() == expected.keys() and current[_MARKED].endswith(mark):
+    current = {str(name): str(comment) for _, name, comment, declared, *_ in stored if declared == expected[name]}
+    stale = {str(signature): str(name) for signature, name, _, declared, *_ in stored if declared != expected[name]}
+    is_marked = current.keys() == expected.keys() and current[_MARKED].endswith(mark)
+    if is_marked and all(owner is not None for _, owner in _replaced(made, stored)):
         return
     # Only where pgvector's library is loaded may an ordinary user make a function that sets its parameters.
     yield select(literal_column(statement("CAST('[1]' AS {})", sql.Identifier(extension, "vector"))))
@@ -96,12 +99,36 @@ def functions_steps(
             yield from grants_on_new(driver, schema, "FUNCTION", target, function_grants(driver, [signature]))
 
 
+def replaced_functions(schema: str, extension: str, mapping: SchemaMapping, stored: Sequence[Any]) -> Iterator[str]:
+    """What is said of those that this version has made for this mapping, and that somebody has replaced since."""
+    made = _functions(schema, extension, tuple(_words(mapping, modality) for modality in MODALITIES))
+    if any(name == _MARKED and str(comment).endswith(made.mark) for _, name, comment, *_ in stored):
+        for name, owner in _replaced(made, stored):
+            what_follows = (
+                f"Since it belongs to {owner}, it stays as it is: have it dropped, and sync again"
+                if owner is not None
+                else "It is made anew"
+            )
+            yield f"{name}: somebody has replaced this function by another one of its name. {what_follows}"
+
+
+def _replaced(functions: _Functions, stored: Sequence[Any]) -> list[tuple[str, str | None]]:
+    """The functions that are not as they were made, each with its owner if that is none of us."""
+    return [
+        (str(name), owner)
+        for _, name, _, declared, digest, owner in stored
+        if declared == functions.declared[name] and digest != functions.digests[name]
+    ]
+
+
 @dataclass(frozen=True, slots=True)
 class _Functions:
-    """By name, the statement that makes each function, and its arguments and results; `mark` is a digest of it all."""
+    """By name, the statement that makes each function, its arguments and results, and a digest of its body; `mark` is a
+    digest of it all."""
 
     statements: Mapping[str, str]
     declared: Mapping[str, list[str]]
+    digests: Mapping[str, str]
     mark: str
 
 
@@ -135,7 +162,12 @@ def _functions(schema: str, extension: str, words: tuple[_Words, ...]) -> _Funct
     statements = {name: filled(part, {**places, **by_function.get(name, {})}) for name, part in _PARTS.items()}
     digest = hashlib.blake2b(json.dumps(statements).encode(), digest_size=8).hexdigest()
     declared = {name: _declared(part) for name, part in _PARTS.items()}
-    return _Functions(statements, declared, f" Made of {digest}.")
+    digests = {name: hashlib.sha256(_body(words).encode()).hexdigest() for name, words in statements.items()}
+    return _Functions(statements, declared, digests, f" Made of {digest}.")
+
+
+def _body(definition: str) -> str:
+    return definition.split("$body$")[1]
 
 
 def arguments(part: str) -> str:

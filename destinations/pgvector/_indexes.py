@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import psycopg.errors
 from psycopg import sql
@@ -19,6 +19,7 @@ from sqlalchemy import (
     Select,
     Table,
     Text,
+    TextClause,
     case,
     column,
     false,
@@ -54,9 +55,16 @@ from vectorferry.destinations.pgvector._storage import (
     usual_lists,
 )
 
+# Somebody may have made another index under the name of one of ours: no search would use it. What an index is tuned
+# with is no matter, nor in which order its table's columns stand.
 _VALID: Final = text("""
 SELECT x.relname FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_namespace n ON n.oid = x.relnamespace
-WHERE n.nspname = :schema AND x.relname = ANY(CAST(:indexes AS text[])) AND i.indisvalid
+JOIN pg_class c ON c.oid = i.indrelid JOIN pg_am m ON m.oid = x.relam JOIN pg_opclass o ON o.oid = i.indclass[0]
+LEFT JOIN pg_attribute k ON k.attrelid = i.indrelid AND k.attnum = i.indkey[0]
+JOIN unnest(CAST(:indexes AS text[]), CAST(:shapes AS text[]), CAST(:operators AS text[]))
+    AS made (name, shape, operators) ON made.name = x.relname
+WHERE n.nspname = :schema AND i.indisvalid AND i.indpred IS NULL AND NOT i.indisunique AND i.indnkeyatts = 1
+AND made.shape = concat_ws(' ', c.relname, m.amname, k.attname) AND made.operators IN ('', o.opcname)
 """)
 
 _PATIENCE = 60.0
@@ -103,11 +111,13 @@ def look_for_due(schema: SyncSchema) -> Due:
     entries = [e for e in schema.catalogue.values() if e.storage.index != "none" and e.state != "retired"]
     tables = {name: lookup.table for name, lookup in lookups.items()}
     tables |= {entry.index: schema.vector_table(entry) for entry in entries}
+    shapes = {name: _lookup_shape(lookup) for name, lookup in lookups.items()}
+    shapes |= {entry.index: _vector_shape(entry) for entry in entries}
     analyzed = [schema.tables.assets, *schema.features.values(), *map(schema.vector_table, schema.catalogue.values())]
     with schema.database.plain_transaction(is_whole=True) as connection:
         unbuilt, broken, changed = answers(
             connection,
-            _unbuilt(schema.name, tables),
+            _unbuilt(tables, _valid(schema.name, shapes)),
             _LEFTOVERS.bindparams(schema=schema.name, tables=[entry.table for entry in entries]),
             _DUE.bindparams(schema=schema.name, names=[table.name for table in analyzed]),
         )
@@ -142,11 +152,10 @@ def build_indexes(schema: SyncSchema, entries: Iterable[VectorEntry], memory_lim
                 yield from build_index(schema, entry, memory_limit_mb)
 
 
-def _unbuilt(schema: str, tables: Mapping[str, Table]) -> CompoundSelect[Any]:
+def _unbuilt(tables: Mapping[str, Table], valid_names: TextClause) -> CompoundSelect[Any]:
     """Asks for those of these indexes, each of its table, that are missing or invalid and would not be empty. Whether a
     table has rows is looked up where its index is missing only."""
-    names = _VALID.bindparams(schema=schema, indexes=[*tables])
-    valid = names.columns(column("relname", Text)).cte("valid")
+    valid = valid_names.columns(column("relname", Text)).cte("valid")
 
     def due(name: str, table: Table) -> Select[Any]:
         is_valid = select(valid).where(valid.c.relname == name).exists()
@@ -168,11 +177,33 @@ def only_builder(database: VectorDatabase, schema: str, index: str) -> Iterator[
 
 def is_built(connection: Connection, schema: str, entry: VectorEntry) -> bool:
     """Whether the vector index is there and whole."""
-    return bool(_valid(connection, schema, [entry.index]))
+    return bool(built_indexes(connection, schema, [entry]))
 
 
-def _valid(connection: Connection, schema: str, indexes: Iterable[str]) -> set[str]:
-    return set(connection.execute(_VALID, {"schema": schema, "indexes": [*indexes]}).scalars())
+def built_indexes(connection: Connection, schema: str, entries: Iterable[VectorEntry]) -> set[str]:
+    """By name, those vector indexes of these that are there and whole, and none that somebody else has made of it."""
+    shapes = {entry.index: _vector_shape(entry) for entry in entries}
+    return set(connection.execute(_valid(schema, shapes)).scalars())
+
+
+_Shape: TypeAlias = tuple[str, str]
+"""Table, method and column (none: an expression) of an index in one line, and its operator class, empty for any."""
+
+
+def _lookup_shape(lookup: Lookup) -> _Shape:
+    return " ".join(filter(None, (lookup.table.name, lookup.access, lookup.key))), ""
+
+
+def _vector_shape(entry: VectorEntry) -> _Shape:
+    storage = entry.storage
+    key = "embedding" if storage.quantization is None else None
+    return " ".join(filter(None, (entry.table, storage.index, key))), storage.operator_class
+
+
+def _valid(schema: str, shapes: Mapping[str, _Shape]) -> TextClause:
+    """Asks which of these indexes are there, whole, and of these shapes."""
+    lines, operators = [line for line, _ in shapes.values()], [operators for _, operators in shapes.values()]
+    return _VALID.bindparams(schema=schema, indexes=[*shapes], shapes=lines, operators=operators)
 
 
 def build_index(
@@ -184,7 +215,7 @@ def build_index(
         broken, valid, ((rows,),), ((given,),) = answers(
             connection,
             _LEFTOVERS.bindparams(schema=schema.name, tables=[entry.table]),
-            _VALID.bindparams(schema=schema.name, indexes=[entry.index]),
+            _valid(schema.name, {entry.index: _vector_shape(entry)}),
             select(func.count()).select_from(schema.vector_table(entry)),
             _MEMORY,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import Final
@@ -33,6 +33,7 @@ from vectorferry.destinations._postgres import (
     read_cursor,
     read_origin,
     recorded_asset_ids,
+    recorded_collections,
 )
 from vectorferry.destinations.pgvector._catalogue import Catalogue, VectorEntry
 from vectorferry.destinations.pgvector._database import VectorDatabase
@@ -51,7 +52,6 @@ from vectorferry.destinations.pgvector._storage import (
     smaller_index,
     why_not_indexable,
 )
-from vectorferry.destinations.pgvector._stored import stored_collections
 
 _BYTES: Final = text(
     "SELECT sum(pg_table_size(c.oid)) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
@@ -91,6 +91,8 @@ class SchemaOutlook:
         self._begin: Callable[..., AbstractContextManager[Connection]] = schema.database.plain_transaction
         self._reread: ColumnElement[bool] | None = None
         """Of a ledger's row: preparing the schema would have the asset read again."""
+        self._missing: Collection[str] = ()
+        """The fixed tables that preparing the schema would make, which are empty until then."""
 
     def planned(self) -> Planned:
         """Look at everything but single assets. Raises what preparing the schema would raise."""
@@ -114,29 +116,40 @@ class SchemaOutlook:
 
     def asset_ids(self, collection: str) -> Iterator[str]:
         """Every asset of a collection in the ledger or the quarantine, page by page."""
-        tables = self._schema.tables
-        yield from recorded_asset_ids(self._asking, (tables.ledger, tables.quarantine), collection)
+        yield from recorded_asset_ids(self._asking, self._naming_assets(), collection)
 
     def cursor(self, collection: str) -> Cursor | None:
         """What was recorded, unless preparing the schema would have assets read again."""
+        cursors = self._schema.tables.cursors
+        if self._reread is not None or cursors.name in self._missing:
+            return None
         with self._asking() as connection:
-            cursors = self._schema.tables.cursors
-            return read_cursor(connection, cursors, collection) if self._reread is None else None
+            return read_cursor(connection, cursors, collection)
 
     def origin(self, collection: str) -> Origin | None:
         """Who a collection was read as when it was last complete."""
+        origins = self._schema.tables.origins
+        if origins.name in self._missing:
+            return None
         with self._asking() as connection:
-            return read_origin(connection, self._schema.tables.origins, collection)
+            return read_origin(connection, origins, collection)
 
     def related_hashes(self, table: RelatedTable) -> Mapping[str, bytes]:
         """By key, the hash of each row of a table of metadata."""
+        if self._schema.tables.related.name in self._missing:
+            return {}
         with self._looking() as connection:
             return related_hashes(connection, self._schema.tables, table)
 
     def collections(self) -> list[str]:
         """Those in the ledger or the quarantine."""
         with self._looking() as connection:
-            return stored_collections(connection, self._schema)
+            return recorded_collections(connection, self._naming_assets())
+
+    def _naming_assets(self) -> list[Table]:
+        """The books that are there and that name assets."""
+        tables = (self._schema.tables.ledger, self._schema.tables.quarantine)
+        return [table for table in tables if table.name not in self._missing]
 
     def _planned(self, connection: Connection, standing: Standing) -> Planned:
         schema = self._schema
@@ -146,6 +159,8 @@ class SchemaOutlook:
             first = _first(statements, schema.mapping, schema.database.advice())
             return replace(first, refusal=prepared.foreign)
         self._reread = prepared.reread
+        fixed = {table.name for table in schema.tables.metadata.tables.values()}
+        self._missing = fixed - standing.relations.columns.keys()
         there = {key: entry for key, entry in schema.catalogue.items() if entry.table not in prepared.lost}
         schema.catalogue = Catalogue(there)
         due = [entry for entry in schema.catalogue.values() if is_index_due(connection, schema, entry)]

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 
 from psycopg import sql
 from psycopg.errors import UndefinedTable
-from sqlalchemy import ColumnElement, Connection, Table, delete, or_, text, true, update
+from sqlalchemy import ColumnElement, Connection, Table, delete, literal, or_, text, true, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import ProgrammingError
 
@@ -62,7 +62,7 @@ from vectorferry.destinations.pgvector._comments import (
     vector_descriptions,
 )
 from vectorferry.destinations.pgvector._database import CREATE_EXTENSION, EXTENSION, Extension, extension_of
-from vectorferry.destinations.pgvector._functions import functions_steps, stored_functions
+from vectorferry.destinations.pgvector._functions import functions_steps, replaced_functions, stored_functions
 from vectorferry.destinations.pgvector._grants import grants_on_new, relation_grants, row_security_statements
 from vectorferry.destinations.pgvector._schema import CHOSEN_INDEX, Recorded, SyncSchema, feature_tables
 from vectorferry.destinations.pgvector._storage import VectorStorage
@@ -74,6 +74,8 @@ from vectorferry.destinations.pgvector._views import (
     function_steps,
     layer_digest,
     layer_steps,
+    seal_of,
+    stored_seals,
     stored_signatures,
 )
 
@@ -86,7 +88,8 @@ class Preparation:
     """What brings a schema to its mapping. `reindexed` are the generations whose index is dropped and built anew; it
     `reshapes` where columns that are there are renamed, cast or dropped, or an index is. `lost` are the tables that
     somebody has dropped since, `missed` those of them that are no retired generation's, and had values; `damaged` what
-    somebody has taken away from others; `reread` says of a ledger's row that its asset is to be read again."""
+    somebody has taken away from others, `replaced` what is said of views and functions that are not as they were made;
+    `reread` says of a ledger's row that its asset is to be read again."""
 
     steps: Sequence[Step]
     reindexed: Sequence[VectorEntry] = ()
@@ -94,6 +97,7 @@ class Preparation:
     lost: Collection[str] = ()
     missed: Collection[str] = ()
     damaged: Sequence[Damage] = ()
+    replaced: Sequence[str] = ()
     reread: ColumnElement[bool] | None = None
     foreign: str | None = None
     """Why a table that is there is not ours to write to."""
@@ -154,12 +158,13 @@ def _is_prepared(schema: SyncSchema, relations: Relations) -> bool:
         prepared = preparation(relations, schema)
     except (ConfigurationError, UndefinedTable, ProgrammingError):  # the last two of what goes while it is looked at
         return False
-    return not prepared.steps and not prepared.foreign
+    return not (prepared.steps or prepared.foreign or prepared.replaced)
 
 
 def loss_notes(prepared: Preparation) -> list[str]:
     """What is said of tables that somebody has dropped, or has taken something away from."""
-    return [*map(_loss_note, sorted(prepared.missed)), *(damage.note() for damage in prepared.damaged)]
+    lost = map(_loss_note, sorted(prepared.missed))
+    return [*lost, *(damage.note() for damage in prepared.damaged), *prepared.replaced]
 
 
 def _loss_note(table: str) -> str:
@@ -200,17 +205,18 @@ def preparation(relations: Relations, schema: SyncSchema) -> Preparation:
     relations.check_layout({table: FIXED_FEATURE_COLUMNS for table, _ in recorded.values()})
     schema.catalogue = schema.catalogue_in(entries)
     layers = _layers(schema, schema.catalogue.values())
-    indexes, functions, signatures, stored_words, definitions = relations.read(
+    indexes, functions, signatures, seals, stored_words, definitions = relations.read(
         [*_names_of(layers), *(entry.table for entry in schema.catalogue.values())],
         _INDEXES.bindparams(schema=schema.name, prefix=CHOSEN_INDEX),
         stored_functions(schema.name),
         stored_signatures(schema.name, layers),
+        stored_seals(schema.name, layers),
         stored_comments(schema.name, [*tables, *_described(schema.catalogue.values(), layers)]),
         stored_definitions(schema.name, schema.written_tables()),
     )
     relations.check_harmless(entry.table for entry in schema.catalogue.values())
     comments = comment_steps(schema.name, described, stored_words)
-    present = _Present(StoredLayers(relations.columns, {str(name) for name, *_ in signatures}), stored_words)
+    present = _present_in(relations, signatures, seals, stored_words)
     stored = _stored_columns(relations, schema)
     lost = _lost_tables(schema, stored)
     retired = {entry.table for entry in schema.catalogue.values() if entry.state == "retired"}
@@ -241,6 +247,10 @@ def preparation(relations: Relations, schema: SyncSchema) -> Preparation:
         lost=lost.keys(),
         missed=missed.keys(),
         damaged=damaged,
+        replaced=[
+            *replaced_functions(schema.name, schema.database.extension_schema, schema.mapping, functions),
+            *_replacements(schema, present),
+        ],
         reread=reread,
         foreign=relations.why_foreign(schema.written_tables()),
     )
@@ -273,8 +283,24 @@ def _present(
 ) -> _Present:
     relations = Relations(connection, name)
     words = stored_comments(name, _described(generations, layers))
-    signatures, comments = relations.read(_names_of(layers), stored_signatures(name, layers), words)
-    return _Present(StoredLayers(relations.columns, {str(each) for each, *_ in signatures}), comments)
+    asked = (stored_signatures(name, layers), stored_seals(name, layers), words)
+    return _present_in(relations, *relations.read(_names_of(layers), *asked))
+
+
+def _present_in(
+    relations: Relations, signatures: Iterable[Any], seals: Iterable[Any], comments: Sequence[Any]
+) -> _Present:
+    functions, by_view = {str(name) for name, *_ in signatures}, {view: (seal, owner) for view, seal, owner in seals}
+    return _Present(StoredLayers(relations.columns, functions, by_view), comments)
+
+
+def _replacements(schema: SyncSchema, present: _Present) -> Iterator[str]:
+    """What is said of layers that were made as this version makes them, and are not so any more."""
+    extension = schema.database.extension_schema
+    for entry in schema.catalogue.values():
+        for shown, recorded in _shown(schema, schema.catalogue, entry):
+            if _ingredients_of(recorded) == layer_digest(shown, schema.name, extension):
+                yield from present.layers.replacements(shown.layer, _seal_of(recorded))
 
 
 _Columns: TypeAlias = Mapping[str, Mapping[str, str]]
@@ -569,18 +595,20 @@ def refresh_steps(
     cleared = {layer for modality in reshaped for layer in _layers_of(catalogue, modality)}
     unchanged = {
         shown.layer
-        for shown, digest in all_shown
-        if digest == layer_digest(shown, schema.name, extension) and present.layers.has(shown.layer)
+        for shown, recorded in all_shown
+        if _ingredients_of(recorded) == layer_digest(shown, schema.name, extension)
+        and present.layers.has(shown.layer, _seal_of(recorded))
     } - cleared
     for entry in generations:
         change = changes.get(entry.modality)
         digests: dict[Layer, str] = {}
         # The own layer first: the plain function asks it.
-        for shown, digest in reversed([*_shown(schema, catalogue, entry)]):
-            digests[shown.layer] = layer_digest(shown, schema.name, extension)
+        for shown, recorded in reversed([*_shown(schema, catalogue, entry)]):
+            digests[shown.layer] = recorded
             if shown.layer not in unchanged:
+                digests[shown.layer] = layer_digest(shown, schema.name, extension)
                 anew.append(shown.layer.view)
-                is_new = not digest and shown.layer == entry.own_layer
+                is_new = not recorded and shown.layer == entry.own_layer
                 yield from layer_steps(
                     connection,
                     schema.name,
@@ -593,11 +621,34 @@ def refresh_steps(
         described += vector_descriptions(schema, entry, digests)
         own = entry.own_layer and digests[entry.own_layer]
         refreshed = replace(entry, sql_digest=digests.get(entry.plain_layer, ""), own_digest=own or "")
+        sealed = _sealed(schema.name, refreshed, digests.keys() - unchanged)
         if entry.key not in schema.catalogue:
-            yield entry_insertion(schema.tables, refreshed)
-        elif refreshed != schema.catalogue[entry.key]:
-            yield entry_update(schema.tables, refreshed)
+            yield entry_insertion(schema.tables, refreshed, sealed)
+        elif sealed or refreshed != schema.catalogue[entry.key]:
+            yield entry_update(schema.tables, refreshed, sealed)
     yield from comment_steps(schema.name, described, present.comments, anew)
+
+
+_SEALED: Final = "."
+"""In the catalogue, between what a layer was made of and what Postgres said of it then."""
+
+
+def _ingredients_of(recorded: str) -> str:
+    return recorded.partition(_SEALED)[0]
+
+
+def _seal_of(recorded: str) -> str:
+    return recorded.partition(_SEALED)[2]
+
+
+def _sealed(schema: str, entry: VectorEntry, layers: Collection[Layer]) -> dict[str, ColumnElement[str]]:
+    """By column, the digests of layers that have just been made, with how Postgres says that they are."""
+    by_column = {"sql_digest": entry.plain_layer, "own_digest": entry.own_layer}
+    return {
+        name: literal(getattr(entry, name) + _SEALED).concat(seal_of(schema, layer))
+        for name, layer in by_column.items()
+        if layer is not None and layer in layers
+    }
 
 
 def rerouting_steps(

@@ -5,14 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Literal
 
 from psycopg import sql
 from sqlalchemy import Connection, RowMapping, text
 
 from vectorferry.connector.plugin import ConfigurationError, IndexBuild, IndexProgress, LockedError, VectorIndex
 from vectorferry.destinations.pgvector._catalogue import VectorEntry
-from vectorferry.destinations.pgvector._indexes import build_index, count_vectors, is_leftover, only_builder
+from vectorferry.destinations.pgvector._indexes import (
+    build_index,
+    built_indexes,
+    count_vectors,
+    is_leftover,
+    only_builder,
+)
 from vectorferry.destinations.pgvector._schema import SyncSchema
 from vectorferry.destinations.pgvector._storage import index_bytes, usual_lists
 
@@ -49,11 +55,18 @@ def list_indexes(connection: Connection, schema: SyncSchema) -> list[VectorIndex
     stored: dict[str, list[RowMapping]] = {}
     for row in connection.execute(_STORED, names).mappings():
         stored.setdefault(row["table"], []).append(row)
-    building = index_progress(connection, schema)
+    building, whole = index_progress(connection, schema), built_indexes(connection, schema.name, entries)
     return [
         index
         for entry in sorted(entries, key=lambda entry: entry.table)
-        for index in _indexes_of(connection, schema, entry, stored.get(entry.table, ()), building.get(entry.table))
+        for index in _indexes_of(
+            connection,
+            schema,
+            entry,
+            stored.get(entry.table, ()),
+            building.get(entry.table),
+            is_whole=entry.index in whole,
+        )
     ]
 
 
@@ -70,6 +83,8 @@ def _indexes_of(
     entry: VectorEntry,
     stored: Sequence[RowMapping],
     progress: IndexProgress | None,
+    *,
+    is_whole: bool,
 ) -> Iterator[VectorIndex]:
     rows = count_vectors(connection, schema, entry)
     own = next((row for row in stored if row["index"] == entry.index), None)
@@ -78,13 +93,12 @@ def _indexes_of(
         built, built_rows = _built(own["comment"] if own else None)
         dead, live = (int(stored[0][name] or 0) if stored else 0 for name in ("dead", "live"))
         size = int(own["bytes"]) if own else 0
-        is_valid = bool(own and own["valid"])
         yield VectorIndex(
             name=entry.index,
             table=entry.table,
             vector_name=entry.vector_name,
             kind=entry.storage.index_words,
-            state="building" if progress and not is_valid else "valid" if is_valid else "invalid" if own else "missing",
+            state="building" if progress and not (own and own["valid"]) else _state(own, is_whole=is_whole),
             rows=rows,
             bytes=size,
             built=built,
@@ -92,7 +106,9 @@ def _indexes_of(
             progress=progress,
             dead_rows=dead,
             dead_share=dead / (dead + live) if dead else 0.0,
-            advice=[*_advice(schema, entry, own, rows, dead, live, is_built=progress is not None)],
+            advice=[
+                *_advice(schema, entry, own if is_whole else None, rows, dead, live, is_built=progress is not None)
+            ],
         )
     for row in others:
         yield VectorIndex(
@@ -109,6 +125,13 @@ def _indexes_of(
         )
 
 
+def _state(own: RowMapping | None, *, is_whole: bool) -> Literal["valid", "replaced", "invalid", "missing"]:
+    """Of an index that is not being built: one that is there and valid, and not as we make it, was replaced."""
+    if own is None:
+        return "missing"
+    return "valid" if is_whole else "replaced" if own["valid"] else "invalid"
+
+
 def _advice(
     schema: SyncSchema,
     entry: VectorEntry,
@@ -122,7 +145,7 @@ def _advice(
     rebuild = f"vectorferry indexes rebuild {entry.index}"
     if is_built:
         return
-    if own is None or not own["valid"]:
+    if own is None:
         if rows:
             yield f"searches compare all {rows:,} vectors until it is there: {rebuild}"
         return

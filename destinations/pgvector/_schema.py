@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from psycopg import sql
-from sqlalchemy import ClauseElement, Connection, Table, select
+from sqlalchemy import ClauseElement, Connection, Table, select, text
 
 from vectorferry.connector.plugin import (
     MODALITIES,
@@ -36,11 +36,14 @@ Recorded: TypeAlias = Mapping[Modality, tuple[str, Mapping[str, ColumnMapping]]]
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """An index by which views and searches find rows; no load needs it. `method` is what stands behind the table."""
+    """An index by which views and searches find rows; no load needs it. `key` is its column (None: an expression),
+    `method` what stands behind the table."""
 
     table: Table
     name: str
     method: sql.Composable
+    access: str = "btree"
+    key: str | None = None
 
 
 class SyncSchema:
@@ -93,15 +96,15 @@ class SyncSchema:
         """What was prepared last, and the rows of the catalogue; None where nothing ever was. `relations` are to know
         of the fixed tables. Raises `ConfigurationError` when an early version made these, and when somebody has dropped
         one that says what is in all others."""
-        if self.tables.ledger.name not in relations.columns:
+        if self.tables.ledger.name not in relations.columns and not self._has_unnamed_vectors(relations):
             return None
         relations.check_layout({table.name: table.columns.keys() for table in self.tables.metadata.tables.values()})
-        for table in (self.tables.modalities, self.tables.vectors):
+        for table in (self.tables.vectors, self.tables.modalities):
             if table.name not in relations.columns:
                 raise ConfigurationError(
                     f"the table {self.name}.{table.name} was dropped, and no sync makes it again: it says what the "
                     "other tables hold. Restore it from a backup, or sync into another `schema`, or drop this one and "
-                    f"sync anew: DROP SCHEMA {self.name} CASCADE;"
+                    f"sync anew: DROP SCHEMA {sql.Identifier(self.name).as_string()} CASCADE;"
                 )
         modalities = select(*(self.tables.modalities.c[name] for name in ("modality", "table_name", "columns")))
         recorded, entries = answers(relations.connection, modalities, stored_entries(self.tables))
@@ -112,6 +115,14 @@ class SyncSchema:
             )
             for modality, table, columns in recorded
         }, entries
+
+    def _has_unnamed_vectors(self, relations: Relations) -> bool:
+        """Whether there are tables of vectors without a catalogue of them. New ones would be made beside them, and
+        whoever asks the views would be shown the old ones for ever."""
+        if not relations.columns or self.tables.vectors.name in relations.columns:
+            return False
+        (found,) = answers(relations.connection, _VECTOR_TABLES.bindparams(schema=self.name))
+        return bool(found)
 
     def catch_up(self, *more: ClauseElement) -> list[list[Any]]:
         """Take the catalogue as it is now, and in the same message ask `more`, which is answered."""
@@ -156,20 +167,21 @@ class SyncSchema:
         for modality, table in self.features.items():
             for column in ("feature_id", FEATURE_KEY):
                 # No view of a named vector can have a name that begins like this.
-                yield Lookup(table, f"_sync_{table.name}_{column}", _on(column))
+                yield Lookup(table, f"_sync_{table.name}_{column}", _on(column), key=column)
             yield from self.chosen_lookups(modality)
         for entry in self.catalogue.values():
             if entry.state != "retired":
-                yield Lookup(self.vector_table(entry), entry.key_index, _on(FEATURE_KEY))
+                yield Lookup(self.vector_table(entry), entry.key_index, _on(FEATURE_KEY), key=FEATURE_KEY)
 
     def chosen_lookups(self, modality: Modality) -> Iterator[Lookup]:
         """What the mapping wants to filter a modality by, and to find its words by."""
         table, columns = self.features[modality], self.mapping.columns(modality)
         for name, column in columns.items():
             if column.index:
-                yield _lookup(table, _METHODS.get(column.type, _ORDERED).format(sql.Identifier(name)))
+                access, method = _METHODS.get(column.type, ("btree", _ORDERED))
+                yield _lookup(table, method.format(sql.Identifier(name)), access, name)
         if words := full_text(columns):
-            yield _lookup(table, sql.SQL("USING gin (({}))").format(words))
+            yield _lookup(table, sql.SQL("USING gin (({}))").format(words), "gin", None)
 
     def desired_storage(self, entry: VectorEntry) -> VectorStorage:
         """How the mapping wants a generation to be stored and indexed. Raises `ConfigurationError` for another column
@@ -187,14 +199,20 @@ class SyncSchema:
         return storage_for(stored.column_type, stored.dimension, mapping)
 
 
+_VECTOR_TABLES: Final = text("""
+SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid
+WHERE n.nspname = :schema AND c.relkind = 'r' AND a.attname IN ('feature_key', 'vector_hash', 'embedding')
+GROUP BY c.relname HAVING count(*) = 3 LIMIT 1
+""")
+
 CHOSEN_INDEX: Final = "_sync_by_"
 """How the names begin of those indexes that the mapping wants, and that go when it does not want them any more."""
 
 _ORDERED: Final = sql.SQL("({})")
 # A text can be longer than what fits into a page of a B-tree, of which a hash takes no notice.
-_METHODS: Final[Mapping[str, sql.SQL]] = {
-    "text": sql.SQL("USING hash ({})"),
-    "jsonb": sql.SQL("USING gin ({} jsonb_path_ops)"),
+_METHODS: Final[Mapping[str, tuple[str, sql.SQL]]] = {
+    "text": ("hash", sql.SQL("USING hash ({})")),
+    "jsonb": ("gin", sql.SQL("USING gin ({} jsonb_path_ops)")),
 }
 
 
@@ -202,10 +220,10 @@ def _on(column: str) -> sql.Composable:
     return _ORDERED.format(sql.Identifier(column))
 
 
-def _lookup(table: Table, method: sql.Composable) -> Lookup:
+def _lookup(table: Table, method: sql.Composable, access: str, key: str | None) -> Lookup:
     """Named after what it is, so that one that is to be another is another."""
     digest = hashlib.blake2b(f"{table.name} {method.as_string()}".encode(), digest_size=8).hexdigest()
-    return Lookup(table, f"{CHOSEN_INDEX}{digest}", method)
+    return Lookup(table, f"{CHOSEN_INDEX}{digest}", method, access, key)
 
 
 def full_text(columns: Mapping[str, ColumnMapping]) -> sql.Composable | None:

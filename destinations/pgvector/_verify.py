@@ -157,7 +157,7 @@ def _as_it_may_have_been(row: Mapping[str, object]) -> Iterator[Mapping[str, obj
 _BROKEN: Final = (
     "the tables of schema {schema} do not add up to what their rows are, of {count:,} assets: an index is broken, as "
     "after a crash with fsync off or an update of the system's collations. Run this, and verify again: "
-    "REINDEX SCHEMA {schema};"
+    "REINDEX SCHEMA {quoted};"
 )
 
 UNRECORDED: Final = "stored, but the ledger has no entry of it"
@@ -175,7 +175,8 @@ def find_discrepancies(schema: SyncSchema, collection: str, sample: int | None) 
                     named += 1
                     yield each
         if suspects and not named:
-            raise DestinationError(_BROKEN.format(schema=schema.name, count=len(suspects)))
+            quoted = sql.Identifier(schema.name).as_string()
+            raise DestinationError(_BROKEN.format(schema=schema.name, quoted=quoted, count=len(suspects)))
         if sample:
             asset_ids = _any_assets(connection, schema, collection, sample)
             for parts in AssetTables(connection, cursors, schema, collection, asset_ids, whole=True).assets():

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from psycopg import sql
-from sqlalchemy import Connection, TextClause
+from sqlalchemy import ColumnElement, Connection, Text, TextClause, bindparam, column, func, select, text
 
 from vectorferry.connector.plugin import ColumnMapping, ConfigurationError
 from vectorferry.destinations._postgres import Driver, Step, answers, columns_of, driver_of, fixed, joined, statement
@@ -47,14 +47,65 @@ def sql_type(kind: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class StoredLayers:
-    """What is there of layers: the columns of views and match types, by type, and which functions there are."""
+    """What is there of layers: the columns of views and match types, by type, which functions there are, and by view
+    what `stored_seals` asks for: seal, and owner where that is somebody else."""
 
     columns: Mapping[str, Mapping[str, str]]
     functions: Collection[str]
+    seals: Mapping[str, tuple[str, str | None]]
 
-    def has(self, layer: Layer) -> bool:
-        """Whether nobody has dropped its view, its match type or its function."""
-        return {layer.view, layer.match_type} <= self.columns.keys() and layer.function in self.functions
+    def has(self, layer: Layer, seal: str) -> bool:
+        """Whether nobody has dropped its view, its match type or its function, nor replaced one by another. We cannot
+        make anew what belongs to somebody else."""
+        is_there = {layer.view, layer.match_type} <= self.columns.keys() and layer.function in self.functions
+        stored, owner = self.seals.get(layer.view, ("", None))
+        return is_there and (stored == seal or owner is not None)
+
+    def replacements(self, layer: Layer, seal: str) -> Iterator[str]:
+        """A sentence where somebody has replaced the view or the function by another one of its name."""
+        stored, owner = self.seals.get(layer.view, (seal, None))
+        if seal and stored != seal:
+            what_follows = (
+                f"Since it belongs to {owner}, it stays as it is: have it dropped, and sync again"
+                if owner is not None
+                else "Both are made anew"
+            )
+            yield (
+                f"{layer.view}: the view, or its function {layer.function}, is not as it was made; somebody has "
+                f"replaced it, or another version of Postgres words it in another way. {what_follows}"
+            )
+
+
+# What Postgres says a view and a function consist of: as we leave them, that is kept in the catalogue of named vectors.
+_SEAL: Final = "encode(substr(sha256(convert_to(concat(pg_get_viewdef(v.oid), p.prosrc), 'UTF8')), 1, 8), 'hex')"
+_SEALS: Final = text(
+    f"SELECT v.relname, {_SEAL} AS seal, "  # noqa: S608 - our own words
+    """pg_get_userbyid(coalesce(
+    CASE WHEN NOT pg_has_role(v.relowner, 'USAGE') THEN v.relowner END,
+    CASE WHEN NOT pg_has_role(p.proowner, 'USAGE') THEN p.proowner END)) AS owner
+FROM pg_class v JOIN pg_namespace n ON n.oid = v.relnamespace
+JOIN unnest(CAST(:views AS text[]), CAST(:functions AS text[])) AS made (view, function) ON made.view = v.relname
+JOIN pg_proc p ON p.pronamespace = n.oid AND p.proname = made.function AND oidvectortypes(p.proargtypes) = :arguments
+WHERE n.nspname = :schema"""
+)
+
+
+def stored_seals(schema: str, layers: Sequence[Layer]) -> TextClause:
+    """Asks by view for a digest of what Postgres says the layer consists of, and for its owner if that is not us."""
+    given = {
+        "schema": schema,
+        "views": [layer.view for layer in layers],
+        "functions": [layer.function for layer in layers],
+        "arguments": arguments(_FUNCTION),
+    }
+    # Unique, since an entry of the catalogue may ask for two layers in one statement.
+    return _SEALS.bindparams(*(bindparam(name, value, unique=True) for name, value in given.items()))
+
+
+def seal_of(schema: str, layer: Layer) -> ColumnElement[str]:
+    """The digest of this layer as it is when this is asked."""
+    asked = stored_seals(schema, [layer]).columns(column("relname", Text), column("seal", Text)).subquery()
+    return func.coalesce(select(asked.c.seal).scalar_subquery(), "")
 
 
 def stored_signatures(schema: str, layers: Iterable[Layer]) -> TextClause:
@@ -202,11 +253,13 @@ def search_functions(connection: Connection, schema: str, layer: Layer) -> dict[
 # stands in a CASE, since it would multiply the chances of each equation that it sees.
 # The second half of the union has no row, and no plan knows of it: it takes the dimension from the column's type, and
 # from nothing else. So CREATE OR REPLACE can switch the view to vectors of another dimension, and whatever index there
-# is on the vectors, a user's own on an expression too, is used through the view, as through no cast.
+# is on the vectors, a user's own on an expression too, is used through the view, as through no cast. Its columns have
+# names so that Postgres words a view from a backup as it words this one.
 _VIEW: Final = """
 CREATE OR REPLACE VIEW {view}{options} AS SELECT {columns} FROM (
     SELECT collection, asset_id, feature_id, feature_key, embedding FROM {vectors}
-    UNION ALL SELECT NULL, NULL, NULL, NULL, CAST(NULL AS {storage}) FROM {vectors} WHERE false
+    UNION ALL SELECT NULL AS collection, NULL AS asset_id, NULL AS feature_id, NULL AS feature_key,
+        CAST(NULL AS {storage}) AS embedding FROM {vectors} WHERE false
 ) v JOIN {features} f ON f.feature_key = v.feature_key AND CASE WHEN
     f.feature_id = v.feature_id AND f.asset_id = v.asset_id AND f.collection = v.collection THEN true ELSE false END
 LEFT JOIN {assets} a ON a.collection = f.collection AND a.asset_id = f.asset_id
@@ -267,7 +320,7 @@ def _attribute(name: str, kind: str) -> sql.Composable:
 
 
 _FUNCTION: Final = "named_search"
-_VERSION: Final = 8
+_VERSION: Final = 9
 """Raise it when the view above changes, so that existing schemas get it. They get a changed function anyway."""
 
 

@@ -422,7 +422,7 @@ DECLARE
     dimension bigint; feature record;
     distance text; conditions text; statement text;
     wanted bigint; pool bigint; skip bigint;
-    steps text[]; step text; way text; looked integer; width bigint; scans bigint;
+    steps text[]; step text; way text; looked integer; tried integer; width bigint; scans bigint;
     seen bigint; late bigint; farthest double precision; eligible bigint;
     is_few boolean; is_sorted boolean; is_plain boolean;
     -- As text, which is looked at anew: of a plan that a session keeps Postgres does not see that the row type of the
@@ -500,6 +500,10 @@ BEGIN
         IF way = 'index' THEN
             looked := coalesce(effort, greatest(least(wanted, 1000),
                 CASE step WHEN 'index' THEN 40 WHEN 'wider' THEN 40 WHEN 'harder' THEN 400 ELSE 1000 END));
+            IF looked = tried THEN -- as with any page far behind: pgvector takes no more effort, and would give the same
+                EXIT WHEN step = 'hardest' AND (eligible >= wanted OR farthest > max_distance);
+                CONTINUE;
+            END IF;
             IF step = 'quick' THEN
                 width := greatest(@quick_candidates@, wanted + @quick_spare@);
                 looked := greatest(@quick_effort@, wanted / @quick_share@);
@@ -552,6 +556,7 @@ BEGIN
         END IF;
         EXIT WHEN way = 'exact' OR mode = 'index';
         CONTINUE WHEN way = 'quantized';
+        tried := CASE WHEN own -> 'ivfflat' ? relation THEN NULL ELSE looked END;
         -- Where the index has given up before there was enough, and nothing was too far, the answer would be short.
         CONTINUE WHEN eligible < wanted AND (max_distance IS NULL OR coalesce(farthest <= max_distance, true));
         IF own -> 'ivfflat' ? relation THEN

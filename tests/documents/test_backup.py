@@ -21,7 +21,9 @@ COMMANDS = [block for block in blocks("docs/postgres.md", "sh") if "pg_" in bloc
 
 
 @pytest.mark.long
-def test_a_sync_after_a_restore_writes_nothing(postgres_url: str, tmp_path: Path) -> None:
+def test_a_sync_after_a_restore_writes_nothing(
+    postgres_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with database(postgres_url, "backed_up") as url, database(postgres_url, "restored") as other:
         assert run_sync(parse_settings(media(url), "test")).exit_code == 0
         for block in COMMANDS:
@@ -29,6 +31,7 @@ def test_a_sync_after_a_restore_writes_nothing(postgres_url: str, tmp_path: Path
             subprocess.run(["bash", "-ec", block.text], cwd=tmp_path, env=environ, check=True)
         restored = parse_settings(media(other), "test")
         assert run_sync(restored).to_dict()["destinations"]["pgvector"]["assets"]["unchanged"] == 73
+        assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == []
         assert verify(restored, sample=None).exit_code == 0
 
 

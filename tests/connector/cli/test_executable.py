@@ -166,6 +166,23 @@ def test_what_a_command_amounts_to_counts_for_more_than_its_output(
     assert (process.returncode, told) == (exit_code, said)
 
 
+def test_a_log_file_on_a_full_disk_is_told_once_and_ends_nothing(
+    configured: Configure, environ: dict[str, str]
+) -> None:
+    configured()
+    done = run("sync", "--json", "-q", "--log-file", "/dev/full", environ=environ)
+    assert (done.returncode, json.loads(done.stdout)["exit_code"]) == (0, 0)
+    lacking = "the log file /dev/full lacks lines from here on, which could not be written"
+    assert done.stderr == f"vectorferry: {lacking}: No space left on device\n"
+
+
+def test_a_terminal_that_says_its_width_is_nothing_shows_what_others_show(
+    configured: Configure, environ: dict[str, str]
+) -> None:
+    configured()
+    assert "2 assets listed" in run("sync", environ={**environ, "COLUMNS": "0", "LINES": "0"}).stdout
+
+
 @pytest.mark.parametrize("where", family(["/dev/full", "&-"]))
 @pytest.mark.long
 def test_nobody_has_to_hear_what_is_wrong(environ: dict[str, str], where: str) -> None:

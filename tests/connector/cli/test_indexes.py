@@ -93,6 +93,17 @@ def test_a_missing_one_is_listed_and_built(vectorferry: Invoke, stored: Sql) -> 
     assert listed(vectorferry)[INDEX]["state"] == "valid"
 
 
+@pytest.mark.long
+def test_one_that_somebody_has_replaced_is_listed_and_built(vectorferry: Invoke, stored: Sql) -> None:
+    other = f"CREATE INDEX {INDEX} ON video__model_v1 USING hnsw (embedding vector_l2_ops)"
+    stored.execute(f"DROP INDEX {INDEX}; {other}")
+    index = listed(vectorferry)[INDEX]
+    assert index["state"] == "replaced"
+    assert f"searches compare all {ROWS:,} vectors" in index["advice"][0]
+    assert vectorferry("indexes", "rebuild", INDEX).exit_code == 0
+    assert listed(vectorferry)[INDEX]["state"] == "valid"
+
+
 @pytest.mark.usefixtures("stored")
 @pytest.mark.long
 def test_a_build_tells_how_far_it_is(vectorferry: Invoke, postgres_url: str, schema: str) -> None:

@@ -263,7 +263,7 @@ def test_an_index_that_lacks_a_row_is_named_with_the_statement_that_helps(
         b"SELECT collection, asset_id, 'ghost', metadata, extra, row_hash FROM video WHERE asset_id = 'a'"
     )
     sql.execute(b"UPDATE pg_index SET indisready = true, indisvalid = true " + index)
-    with pytest.raises(DestinationError, match=r"an index is broken, .* verify again: (REINDEX SCHEMA \w+;)") as caught:
+    with pytest.raises(DestinationError, match=r"index is broken, .* verify again: (REINDEX SCHEMA .\w+.;)") as caught:
         list(store.discrepancies("ads", 0))
     sql.execute(str(caught.value).rpartition(": ")[2].encode())
     assert list(store.discrepancies("ads", 0)) == [Discrepancy(Difference.EXTRA, "a", "ghost", Modality.VIDEO)]

@@ -18,7 +18,7 @@ import pytest
 from vectorferry.connector.plugin import Modality, SchemaMapping, SearchQuery
 from vectorferry.destinations import PgvectorDestination
 
-from ...builders import asset, batch, feature
+from ...builders import asset, batch, dense, feature
 from ...examples import family
 
 Sql = psycopg.Connection[Any]
@@ -297,3 +297,29 @@ def test_vectors_that_are_stored_apart_are_not_all_compared(destination: Pgvecto
     asked = "SELECT way FROM explain_search('video_model_v1', %s, k => %s)"
     for k in (10, 40):
         assert sql.execute(asked, [str(vectors[0].tolist()), k]).fetchall() == [("index",)]
+
+
+@pytest.mark.long
+def test_a_page_far_behind_is_not_asked_for_twice_in_the_same_way(postgres_url: str, schema: str) -> None:
+    """pgvector takes no more effort than the first attempt has, and would give the same again."""
+    with closing(PgvectorDestination(schema, postgres_url)) as destination:
+        destination.prepare(SchemaMapping())
+        destination.apply(batch(asset("a", feature("f", {"model-v1": dense(dimension=128)}))))
+        with psycopg.connect(postgres_url, autocommit=True) as sql:
+            sql.execute(f"SET search_path = {schema}, public; {MANY}")
+            destination.build_indexes()
+            sql.execute("ANALYZE")
+            asked = "SELECT way, search_effort FROM explain_search('video_model_v1', %s, \"offset\" => 2000)"
+            query = "SELECT embedding::text FROM video__model_v1 WHERE feature_id = 'f777'"
+            attempts = sql.execute(asked, sql.execute(query).fetchone()).fetchall()
+    assert attempts == [("index", 1_000), ("exact", None)]
+
+
+MANY = """
+INSERT INTO video (collection, asset_id, feature_id, metadata, extra, row_hash)
+SELECT 'ads', 'b', 'f' || n, '{}', '{}', '' FROM generate_series(1, 26000) n;
+INSERT INTO video__model_v1 (collection, asset_id, feature_id, embedding, vector_hash)
+SELECT 'ads', 'b', 'f' || n, CAST(ARRAY(
+    SELECT cos(i * (n % 500)) + random() / 2 FROM generate_series(1, 128) i) AS vector), ''
+FROM generate_series(1, 26000) n
+"""

@@ -219,3 +219,52 @@ def test_a_build_that_a_stranger_holds_up_is_left_to_the_next_run(
     assert has_read_it or unusable == []
     assert sql.execute(UNUSABLE, [schema]).fetchall() == []
     sql.execute(f"DROP OWNED BY {stranger}; DROP ROLE {stranger}")
+
+
+HNSW = "video__model_v1_hnsw", "video__model_v1 USING hnsw"
+REPLACED = [
+    (HNSW[0], f"{HNSW[1]} (embedding {{0}}.vector_l2_ops)"),
+    ("video__model_v1_key", "video__model_v1 (asset_id)"),
+    (HNSW[0], f"{HNSW[1]} (embedding {{0}}.vector_cosine_ops) WHERE asset_id > 'b'"),
+    (HNSW[0], f"{HNSW[1]} ((embedding::{{0}}.halfvec(8)) {{0}}.halfvec_cosine_ops)"),
+    (HNSW[0], "video__model_v1 USING ivfflat (embedding {0}.vector_cosine_ops) WITH (lists = 1)"),
+    (HNSW[0], "video__model_v1 (asset_id)"),
+    (HNSW[0], "assets (asset_id)"),
+    ("_sync_video_feature_id", "video USING hash (feature_id)"),
+    (None, "video (description)"),
+]
+"""Names of indexes of ours (None: the one of words), and what somebody makes under them."""
+
+
+@pytest.mark.parametrize(("name", "other"), family(REPLACED, (0, 1)))
+def test_another_index_under_the_name_of_ours_is_replaced(
+    prepared: Prepared, sql: Sql, schema: str, name: str | None, other: str
+) -> None:
+    """No search would use it, and each would compare all vectors."""
+    words = {"video": {"columns": {"description": {"path": "description", "full_text": "english"}}}}
+    destination = prepared(words)
+    destination.apply(batch(asset("a", feature("f1"))))
+    destination.build_indexes()
+    before = definitions(sql, schema)
+    extension = sql.execute("SELECT extnamespace::regnamespace FROM pg_extension WHERE extname = 'vector'").fetchone()
+    name = name or next(name for name in before if name.startswith("_sync_by_"))
+    sql.execute(f"DROP INDEX {name}; CREATE INDEX {name} ON {other.format(*extension or ())}".encode())
+    assert definitions(sql, schema) != before
+    destination.build_indexes()
+    assert definitions(sql, schema) == before
+    assert destination.build_indexes() == []
+
+
+@pytest.mark.long
+def test_an_index_that_is_tuned_otherwise_stays(destination: PgvectorDestination, sql: Sql, schema: str) -> None:
+    destination.apply(batch(asset("a", feature("f1"))))
+    destination.build_indexes()
+    sql.execute("ALTER INDEX video__model_v1_hnsw SET (m = 24, ef_construction = 100)")
+    tuned = definitions(sql, schema)
+    assert destination.build_indexes() == []
+    assert definitions(sql, schema) == tuned
+
+
+def definitions(sql: Sql, schema: str) -> dict[str, str]:
+    rows = sql.execute("SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = %s", [schema])
+    return dict(rows)

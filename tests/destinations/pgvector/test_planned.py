@@ -15,7 +15,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, event
 
-from vectorferry.connector.plugin import ConfigurationError, Modality, Planned, Reason, Rejected, SchemaMapping
+from vectorferry.connector.plugin import (
+    ConfigurationError,
+    Modality,
+    Planned,
+    Reason,
+    Rejected,
+    RelatedTable,
+    SchemaMapping,
+)
 from vectorferry.connector.testing import MemorySource, sync
 from vectorferry.destinations import PgvectorDestination
 
@@ -163,6 +171,20 @@ def test_assets_that_a_new_layout_has_read_again_are_known_without_a_fingerprint
     assert {name: each.fingerprint for name, each in told.known("ads", ["a", "b", "c"]).items()} == {"a": "", "b": "1"}
     assert sorted(told.asset_ids("ads")) == ["a", "b"]
     assert prepared(MORE).known("ads", ["a", "b", "c"]) == told.known("ads", ["a", "b", "c"])
+
+
+@pytest.mark.parametrize("book", family(["_sync_origins", "_sync_cursors", "_sync_quarantine", "_sync_related"]))
+def test_a_book_that_was_dropped_is_planned_as_it_will_be(
+    prepared: Prepared, planned: Callable[[dict[str, Any]], Planned], sql: psycopg.Connection[Any], book: str
+) -> None:
+    """Empty: a plan is not less than a sync, which makes it again."""
+    prepared({}).apply(batch(asset("a", feature("f"))))
+    sql.execute(f"DROP TABLE {book}")
+    told = planned({})
+    assert any(book in statement for statement in told.statements)
+    assert (told.cursor("ads"), told.origin("ads")) == (None, None)
+    assert (list(told.asset_ids("ads")), told.collections()) == (["a"], ["ads"])
+    assert told.related_hashes(RelatedTable(name="entities", key="id", columns={"id": "text"})) == {}
 
 
 @pytest.mark.long

@@ -97,10 +97,24 @@ def test_a_schema_of_an_early_version_is_refused_by_everybody_with_what_to_do(
         lambda: destination.read_again("ads", ["a"]),
     ):
         with pytest.raises(
-            ConfigurationError, match=rf"early version .* another `schema`, .*DROP SCHEMA {schema} CASCADE;"
+            ConfigurationError, match=rf"early version .* another `schema`, .*DROP SCHEMA .{schema}. CASCADE;"
         ):
             command()
     assert sql.execute("SELECT fingerprint FROM _sync_ledger").fetchall() == [("1",)]
+
+
+@pytest.mark.long
+def test_what_a_message_says_to_run_runs_in_a_schema_that_is_a_word_of_sql(
+    postgres_url: str, sql: psycopg.Connection[Any]
+) -> None:
+    with closing(PgvectorDestination("order", postgres_url)) as destination:
+        destination.prepare(SchemaMapping())
+        sql.execute('DROP TABLE "order"._sync_vectors')
+        with pytest.raises(ConfigurationError) as caught:
+            destination.prepare(SchemaMapping())
+        sql.execute(str(caught.value).rpartition(": ")[2].encode())
+        destination.prepare(SchemaMapping())
+        sql.execute('DROP SCHEMA "order" CASCADE')
 
 
 def test_two_keys_of_the_same_number_stay_apart(destination: PgvectorDestination, sql: Sql) -> None:
@@ -260,15 +274,40 @@ def test_a_dropped_view_is_made_again(prepared: Prepared, sql: Sql) -> None:
     assert sql.execute("SELECT feature_id FROM video_model_v1").fetchall() == [("f1",)]
 
 
-@pytest.mark.parametrize("table", family(["_sync_vectors", "_sync_modalities"]))
+@pytest.mark.parametrize("table", family(["_sync_vectors", "_sync_modalities", "_sync_ledger, _sync_vectors"]))
 def test_what_says_what_the_tables_hold_is_not_made_again(
     prepared: Prepared, sql: Sql, schema: str, table: str
 ) -> None:
     """Nor is a sync named as what would do so: it is the one that fails."""
     prepared({}).apply(batch(asset("a", feature("f1"))))
     sql.execute(f"DROP TABLE {table}")
-    with pytest.raises(ConfigurationError, match=f"{schema}.{table} was dropped, and no sync makes it again"):
+    dropped = table.rpartition(" ")[2]
+    with pytest.raises(ConfigurationError, match=f"{schema}.{dropped} was dropped, and no sync makes it again"):
         prepared({})
+
+
+def test_whoever_drops_all_books_gets_no_second_tables_beside_the_first_ones(
+    prepared: Prepared, sql: Sql, postgres_url: str, schema: str
+) -> None:
+    """The views that people ask would show the first ones for ever."""
+    prepared({}).apply(batch(asset("a", feature("f1"))))
+    books = sql.execute(
+        "SELECT string_agg(oid::regclass::text, ', ') FROM pg_class "
+        "WHERE relnamespace = %s::regnamespace AND relkind = 'r' AND starts_with(relname, '_sync_')",
+        [schema],
+    ).fetchone()
+    assert books
+    sql.execute(f"DROP TABLE {books[0]}")
+    with pytest.raises(ConfigurationError, match="_sync_vectors was dropped, and no sync makes it again") as caught:
+        prepared({})
+    with (
+        closing(PgvectorDestination(schema, postgres_url)) as looking,
+        pytest.raises(ConfigurationError, match="_sync_vectors was dropped"),
+    ):
+        looking.status()
+    sql.execute(str(caught.value).rpartition(": ")[2].encode())
+    prepared({}).apply(batch(asset("a", feature("f1"))))
+    assert sql.execute("SELECT feature_id FROM video_model_v1").fetchall() == [("f1",)]
 
 
 @pytest.mark.parametrize("table", family(["video__model_v1", "video", "assets"]))

@@ -1,0 +1,106 @@
+"""Views and functions that somebody has replaced by others of their name: searches would show something else."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.examples import family
+from vectorferry.connector.plugin import SchemaMapping
+from vectorferry.destinations import PgvectorDestination
+
+from ...builders import asset, batch, dense, feature
+from ...urls import as_user
+from .conftest import Prepared
+
+Sql = psycopg.Connection[Any]
+
+FEWER = """DO $$ BEGIN EXECUTE
+    'CREATE OR REPLACE VIEW {0} AS ' || rtrim(pg_get_viewdef('{0}'::regclass), ';') || ' AND false'; END $$"""
+NOTHING = """DO $$ BEGIN EXECUTE replace(
+    pg_get_functiondef((SELECT oid FROM pg_proc WHERE proname = '{0}' AND pronamespace = '{1}'::regnamespace)),
+    'BEGIN', 'BEGIN RETURN;'); END $$"""
+OTHERS = [
+    (FEWER, "video_model_v1", "video_model_v1: the view, or its function search_video_model_v1, is not as it was made"),
+    (NOTHING, "search_video_model_v1", "video_model_v1: the view, or its function search_video_model_v1, is not as"),
+    (NOTHING, "_sync_search", "_sync_search: somebody has replaced this function by another one of its name"),
+    (FEWER, "video_model_v1_2", "video_model_v1_2: the view, or its function search_video_model_v1_2, is not as"),
+    (NOTHING, "search_video_model_v1_2", "video_model_v1_2: the view, or its function"),
+]
+
+
+@pytest.mark.parametrize(("how", "name", "note"), family(OTHERS, (0, 2)))
+def test_what_shows_vectors_is_made_anew_where_somebody_has_replaced_it(
+    prepared: Prepared, sql: Sql, schema: str, caplog: pytest.LogCaptureFixture, how: str, name: str, note: str
+) -> None:
+    destination = prepared({})
+    destination.apply(batch(asset("a", feature("f1")), asset("b", feature("f2", {"model-v1": dense(dimension=2)}))))
+    prepared({})
+    before = layers(sql, schema)
+    sql.execute("GRANT SELECT ON video_model_v1 TO pg_monitor")
+    sql.execute(how.format(name, schema).encode())
+    assert layers(sql, schema) != before
+    caplog.clear()
+    prepared({})
+    assert layers(sql, schema) == before
+    assert note in caplog.text
+    assert sql.execute("SELECT has_table_privilege('pg_monitor', 'video_model_v1', 'SELECT')").fetchone() == (True,)
+    caplog.clear()
+    written = "SELECT max(xmin::text::bigint) FROM _sync_vectors"
+    once = sql.execute(written).fetchone()
+    prepared({})
+    assert (sql.execute(written).fetchone(), caplog.text) == (once, "")
+
+
+@pytest.mark.long
+def test_a_plan_says_so_before(prepared: Prepared, postgres_url: str, sql: Sql, schema: str) -> None:
+    prepared({}).apply(batch(asset("a", feature("f1"))))
+    sql.execute(FEWER.format("video_model_v1").encode())
+    with closing(PgvectorDestination(schema, postgres_url)) as destination:
+        assert "video_model_v1: the view" in "\n".join(destination.planned(SchemaMapping()).notes)
+
+
+@pytest.mark.long
+def test_what_belongs_to_somebody_else_by_now_stays_and_is_told(
+    postgres_url: str, sql: Sql, schema: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    sql.execute(f"CREATE ROLE {schema}_loader LOGIN; CREATE SCHEMA {schema} AUTHORIZATION {schema}_loader".encode())
+    loader = as_user(postgres_url, f"{schema}_loader")
+    with closing(PgvectorDestination(schema, loader)) as destination:
+        destination.prepare(SchemaMapping())
+        destination.apply(batch(asset("a", feature("f1"))))
+        for name, how, kind in (("video_model_v1", FEWER, "VIEW"), ("_sync_search", NOTHING, "FUNCTION")):
+            sql.execute(how.format(name, schema).encode())
+            sql.execute(f"ALTER {kind} {name} OWNER TO {sql.info.user}".encode())
+        others = layers(sql, schema)
+    with closing(PgvectorDestination(schema, loader)) as destination:
+        destination.prepare(SchemaMapping())
+    assert layers(sql, schema) == others
+    stays = f"Since it belongs to {sql.info.user}, it stays as it is: have it dropped, and sync again"
+    assert caplog.text.count(stays) == 2
+
+
+@pytest.mark.long
+def test_what_an_earlier_version_made_is_made_anew_and_nothing_is_said(
+    prepared: Prepared, sql: Sql, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It kept no digest of how Postgres words it."""
+    prepared({}).apply(batch(asset("a", feature("f1"))))
+    sql.execute("UPDATE _sync_vectors SET sql_digest = split_part(sql_digest, '.', 1)")
+    sql.execute(FEWER.format("video_model_v1").encode())
+    prepared({})
+    assert sql.execute("SELECT count(*) FROM video_model_v1").fetchone() == (1,)
+    assert caplog.text == ""
+
+
+def layers(sql: Sql, schema: str) -> set[tuple[str, str]]:
+    rows = sql.execute(
+        "SELECT relname, pg_get_viewdef(oid) FROM pg_class "
+        "WHERE relkind = 'v' AND relnamespace = %(schema)s::regnamespace "
+        "UNION ALL SELECT proname, prosrc FROM pg_proc WHERE pronamespace = %(schema)s::regnamespace",
+        {"schema": schema},
+    )
+    return set(rows)
