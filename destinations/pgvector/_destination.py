@@ -90,7 +90,6 @@ from vectorferry.destinations._postgres import (
     write_runs,
 )
 from vectorferry.destinations.pgvector._bisect import write_around
-from vectorferry.destinations.pgvector._catalogue import VectorKey
 from vectorferry.destinations.pgvector._database import VectorDatabase
 from vectorferry.destinations.pgvector._diagnosis import disk_diagnoses, server_diagnoses
 from vectorferry.destinations.pgvector._functions import function_names
@@ -115,12 +114,12 @@ from vectorferry.destinations.pgvector._prepare import ensure_vectors, prepare
 from vectorferry.destinations.pgvector._rebuild import index_progress, list_indexes, rebuild_indexes
 from vectorferry.destinations.pgvector._related import related_hashes, replace_rows
 from vectorferry.destinations.pgvector._rows import (
+    BatchRows,
     asset_contents,
     batch_rows,
     count_contents,
     new_storages,
     recorded_contents,
-    vector_keys,
     with_fitting_vectors,
 )
 from vectorferry.destinations.pgvector._schema import SyncSchema
@@ -256,9 +255,9 @@ class PgvectorDestination(Destination):
         self._books.pop(batch.collection, None)
         begin = partial(fenced, partial(self._begun, schema, batch.collection), schema.tables.sharing, batch)
         with self._server.translated():
-            keys = vector_keys(batch)
-            ensure_vectors(schema, new_storages(batch, keys, schema.catalogue, schema.mapping), begin)
-            write = partial(_write, schema, self._distrusted, keys)
+            rows = batch_rows(batch)
+            ensure_vectors(schema, new_storages(batch, rows.vectors.keys(), schema.catalogue, schema.mapping), begin)
+            write = partial(_write, schema, self._distrusted, rows)
             applied = write_around(begin, write, batch)
         self._distrusted.forget(batch.collection, (asset.asset_id for asset in batch.assets))
         return applied
@@ -688,11 +687,12 @@ class PgvectorDestination(Destination):
 
 
 def _write(
-    schema: SyncSchema, distrusted: Distrusted, keys: Set[VectorKey], connection: Connection, batch: Batch
+    schema: SyncSchema, distrusted: Distrusted, rows: BatchRows, connection: Connection, batch: Batch
 ) -> Applied:
+    """Write a batch, or a part of one, of which all is laid out as `rows`."""
     count_changes_at_once(connection)
     if batch.fences:  # others may have made tables since, and whatever is stored of an asset is to be known
         schema.read_catalogue(connection)
-    fitting = with_fitting_vectors(batch, keys, schema.catalogue, schema.mapping)
+    fitting = with_fitting_vectors(batch, rows.vectors.keys(), schema.catalogue, schema.mapping)
     whole = with_stored_versions(connection, schema, distrusted, fitting)
-    return write_batch(connection, schema, distrusted, whole, batch_rows(whole, schema.catalogue))
+    return write_batch(connection, schema, distrusted, rows if whole is rows.batch else batch_rows(whole))

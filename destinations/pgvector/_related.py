@@ -23,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 
 from vectorferry.connector.plugin import ConfigurationError, Counts, RelatedRow, RelatedTable, is_row_of
-from vectorferry.destinations._postgres import ID, columns_of, diff_table, fixed, lock_ddl, run, send, statement
+from vectorferry.destinations._postgres import ID, columns_of, diff_table, fixed, lock_ddl, run, send_rows, statement
 from vectorferry.destinations.pgvector._schema import SyncSchema
 from vectorferry.destinations.pgvector._tables import SyncTables, column_type, when_written
 
@@ -55,7 +55,7 @@ def replace_rows(
     stored = {(key, ""): digest for key, digest in related_hashes(connection, schema.tables, table).items()}
     diff = diff_table(desired, stored if complete else {key: stored[key] for key in stored.keys() & desired.keys()})
     target = _table(schema.name, table)
-    send(connection, target, (*table.columns, "row_hash"), diff)
+    send_rows(connection, target, (*table.columns, "row_hash"), diff)
     if diff.delete:
         gone = literal([key for key, _ in diff.delete], ARRAY(Text))
         connection.execute(delete(target).where(target.c[table.key] == any_(gone)))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from operator import attrgetter
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -31,7 +32,7 @@ from vectorferry.connector.plugin import (
     without_rejected,
 )
 from vectorferry.connector.plugin import Contents as AssetContents
-from vectorferry.destinations._postgres import DesiredRows, Row, of_assets
+from vectorferry.destinations._postgres import DesiredRows, FeatureKey, Row, of_assets
 from vectorferry.destinations.pgvector._catalogue import Catalogue, VectorKey
 from vectorferry.destinations.pgvector._storage import (
     SPARSE_DIMENSION,
@@ -66,12 +67,17 @@ def _as_stored(vector: Vector) -> Vector:
     return vector.astype(np.float16).astype(np.float32)
 
 
+FeatureRow: TypeAlias = tuple[str, MappedFeature]
+"""A feature behind the id of its asset. What its rows hold is laid out as they are sent: meanwhile, Postgres works."""
+
+
 @dataclass(slots=True)
 class BatchRows:
-    """Everything a batch wants in the tables, and by asset what the ledger is to name of it."""
+    """Everything a batch wants in the tables, in the order of keys, and by asset what the ledger is to name of it."""
 
-    features: defaultdict[Modality, DesiredRows] = field(default_factory=lambda: defaultdict(dict))
-    vectors: defaultdict[VectorKey, DesiredRows] = field(default_factory=lambda: defaultdict(dict))
+    batch: Batch
+    features: defaultdict[Modality, list[FeatureRow]] = field(default_factory=lambda: defaultdict(list))
+    vectors: defaultdict[VectorKey, list[FeatureRow]] = field(default_factory=lambda: defaultdict(list))
     contents: dict[str, Contents] = field(default_factory=dict)
 
     def counts(self) -> dict[str, dict[str, int]]:
@@ -80,6 +86,11 @@ class BatchRows:
             asset_id: {modality: sum(len(ids) for _, ids in pairs) for modality, pairs in contents.items()}
             for asset_id, contents in self.contents.items()
         }
+
+
+def keys_of(rows: Iterable[FeatureRow]) -> set[FeatureKey]:
+    """The keys of the rows of these features."""
+    return {(asset_id, feature.feature_id) for asset_id, feature in rows}
 
 
 def new_storages(
@@ -101,16 +112,6 @@ def new_storages(
     return storages
 
 
-def vector_keys(batch: Batch) -> Set[VectorKey]:
-    """The names and dimensions of a batch's vectors."""
-    return {
-        (feature.modality, name, dimension_of(vector))
-        for asset in batch.assets
-        for feature in asset.features
-        for name, vector in feature.vectors.items()
-    }
-
-
 def with_fitting_vectors(batch: Batch, keys: Set[VectorKey], catalogue: Catalogue, mapping: SchemaMapping) -> Batch:
     """The batch, in which each vector that does not fit its table is set aside. It has no others than of these
     `keys`."""
@@ -121,28 +122,25 @@ def with_fitting_vectors(batch: Batch, keys: Set[VectorKey], catalogue: Catalogu
     return replace(batch, assets=tuple(assets))
 
 
-def batch_rows(batch: Batch, catalogue: Catalogue) -> BatchRows:
-    """Lay out every feature of a batch whose vectors fit."""
-    types = {key: entry.storage.column_type for key, entry in catalogue.items()}
-    collection, rows = batch.collection, BatchRows()
+def batch_rows(batch: Batch) -> BatchRows:
+    """Lay out which features of a batch have a row in which table."""
+    rows = BatchRows(batch)
     nothing: Contents = {modality.value: [] for modality in batch.modalities}
-    for asset in batch.assets:
-        asset_id = asset.asset_id
+    for asset in sorted(batch.assets, key=_asset_id):
         alike: _Alike = {}
-        for feature in asset.features:
-            feature_id, modality, digest = feature.feature_id, feature.modality, feature.row_hash
-            key = (asset_id, feature_id)
-            places: tuple[VectorKey, ...] = ()
-            row = (collection, asset_id, feature_id, *feature.columns.values(), feature.metadata, feature.extra, digest)
-            rows.features[modality][key] = (digest, row)
-            for name, vector in feature.vectors.items():
-                place = (modality, name, dimension_of(vector))
-                digest = recorded_hash(vector, feature.vector_hashes[name], types[place])
-                rows.vectors[place][key] = (digest, (collection, asset_id, feature_id, vector, digest))
-                places = (*places, place)
-            alike.setdefault(modality, {}).setdefault(places, []).append(feature_id)
-        rows.contents[asset_id] = {**nothing, **_contents_of(alike)}
+        for feature in sorted(asset.features, key=_feature_id):
+            modality, row = feature.modality, (asset.asset_id, feature)
+            named = tuple([(name, dimension_of(vector)) for name, vector in feature.vectors.items()])
+            rows.features[modality].append(row)
+            for name, dimension in named:
+                rows.vectors[modality, name, dimension].append(row)
+            alike.setdefault((modality, named), []).append(feature.feature_id)
+        rows.contents[asset.asset_id] = {**nothing, **_contents_of(alike)}
     return rows
+
+
+_asset_id: Final = attrgetter("asset_id")
+_feature_id: Final = attrgetter("feature_id")
 
 
 def _unfit_vectors(
@@ -166,8 +164,8 @@ def _rejected(asset_id: str, feature: MappedFeature, vector_name: str, error: Qu
 
 
 def _features_in_order(batch: Batch) -> Iterator[MappedFeature]:
-    for asset in sorted(batch.assets, key=lambda asset: asset.asset_id):
-        yield from sorted(asset.features, key=lambda feature: feature.feature_id)
+    for asset in sorted(batch.assets, key=_asset_id):
+        yield from sorted(asset.features, key=_feature_id)
 
 
 # Which rows each asset should have: recorded in the ledger by name, since a row that is gone tells nothing itself.
@@ -259,24 +257,24 @@ def comparable(digest: bytes, contents: Contents) -> bytes:
     return digest + canonical_json(contents)
 
 
-_Alike: TypeAlias = dict[Modality, dict[tuple[VectorKey, ...], list[str]]]
+_Alike: TypeAlias = dict[tuple[Modality, tuple[Named, ...]], list[str]]
 """The ids of an asset's features, by modality and by the vectors that they have, in whatever order these came."""
 
 
 def _contents_of(alike: _Alike) -> Contents:
-    return {modality.value: _pairs(groups) for modality, groups in alike.items()}
+    by_names: dict[Modality, dict[tuple[Named, ...], list[str]]] = {}
+    for (modality, named), feature_ids in alike.items():
+        by_names.setdefault(modality, {}).setdefault(_in_order(named), []).extend(feature_ids)
+    return {modality.value: _pairs(groups) for modality, groups in by_names.items()}
 
 
-def _pairs(groups: Mapping[tuple[VectorKey, ...], list[str]]) -> list[tuple[Sequence[Named], list[str]]]:
-    by_names: dict[tuple[Named, ...], list[str]] = {}
-    for places, feature_ids in groups.items():
-        by_names.setdefault(_names(places), []).extend(feature_ids)
+def _pairs(by_names: Mapping[tuple[Named, ...], list[str]]) -> list[tuple[Sequence[Named], list[str]]]:
     return [(names, sorted(by_names[names])) for names in sorted(by_names)]
 
 
 @lru_cache(maxsize=1_024)  # most features have the same vectors
-def _names(places: tuple[VectorKey, ...]) -> tuple[Named, ...]:
-    return tuple(sorted(place[1:] for place in places))
+def _in_order(named: tuple[Named, ...]) -> tuple[Named, ...]:
+    return tuple(sorted(named))
 
 
 def _groups(

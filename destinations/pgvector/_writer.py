@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -20,14 +20,18 @@ from vectorferry.connector.plugin import (
     Applied,
     Batch,
     Counts,
-    DenseVector,
     Distrusted,
+    MappedAsset,
+    MappedFeature,
     Modality,
+    RetryableError,
     SparseVector,
+    Storage,
     parse_json,
     vector_bytes,
 )
 from vectorferry.destinations._postgres import (
+    Block,
     DesiredRows,
     Encoder,
     FeatureKey,
@@ -37,7 +41,9 @@ from vectorferry.destinations._postgres import (
     array_literal,
     check_gone,
     delete_keys,
+    diff_in_order,
     diff_table,
+    encoded_values,
     forget_unread,
     keepers_of,
     known_in,
@@ -48,18 +54,24 @@ from vectorferry.destinations._postgres import (
     replace_rejected,
     rows_of_assets,
     send,
+    send_laid_out,
+    types_in,
+    types_of,
     void_statement,
 )
 from vectorferry.destinations.pgvector._catalogue import VectorEntry
 from vectorferry.destinations.pgvector._rows import (
     BatchRows,
     Contents,
+    FeatureRow,
     comparable,
+    keys_of,
     readable_contents,
+    recorded_hash,
     with_contents,
 )
 from vectorferry.destinations.pgvector._schema import SyncSchema
-from vectorferry.destinations.pgvector._storage import SPARSE_DIMENSION, VectorStorage
+from vectorferry.destinations.pgvector._storage import SPARSE_DIMENSION
 from vectorferry.destinations.pgvector._tables import KEY_COLUMNS, VECTOR_COLUMNS
 
 # Vectors as pgvector receives them (vector_recv, halfvec_recv and sparsevec_recv in its sources), many at a time.
@@ -68,32 +80,35 @@ from vectorferry.destinations.pgvector._tables import KEY_COLUMNS, VECTOR_COLUMN
 _BLOCK: Final = 1 << 17
 """Bytes of vectors that are encoded at once: psycopg copies larger blocks once more, and this much stays in a cache."""
 
-_NUMBERS: Final = {"vector": ">f4", "halfvec": ">f2"}
-_length: Final = struct.Struct(">i").pack
+_NUMBERS: Final[Mapping[Storage, str]] = {"vector": ">f4", "halfvec": ">f2"}
 
 
-def vector_encoder(storage: VectorStorage) -> Encoder:
-    """For rows of `VECTOR_COLUMNS` whose vectors have this storage."""
-    if storage.column_type == "sparsevec":
-        return partial(_vector_blocks, _sparse_values)
-    return partial(_vector_blocks, partial(_dense_values, _NUMBERS[storage.column_type]))
+def vector_encoder(storage: Storage, name: str, collection: str) -> Encoder[FeatureRow]:
+    """For the rows of a named vector: of features that have one with this storage."""
+    return partial(_vector_blocks, storage, name, encoded_values([collection.encode()]))
 
 
-def _vector_blocks(
-    encode: Callable[[Sequence[Any]], Sequence[Buffer]], rows: Sequence[Row]
-) -> Iterator[Sequence[Sequence[Buffer]]]:
-    size = max(1, _BLOCK // max(1, vector_bytes(rows[0][3])))
-    for some in (rows[start : start + size] for start in range(0, len(rows), size)):
-        *keys, vectors, digests = zip(*some, strict=True)
-        texts = (_values(map(str.encode, column)) for column in keys)
-        yield *texts, encode(vectors), _values(digests)
+def _vector_blocks(storage: Storage, name: str, collection: list[bytes], rows: Sequence[FeatureRow]) -> Iterator[Block]:
+    encode = _sparse_values if storage == "sparsevec" else partial(_dense_values, _NUMBERS[storage])
+    digest_of = vector_digest(storage, name)
+    size = max(1, _BLOCK // max(1, vector_bytes(rows[0][1].vectors[name])))
+    for start in range(0, len(rows), size):
+        asset_ids, features = zip(*rows[start : start + size], strict=True)
+        yield (
+            collection * len(features),
+            encoded_values(map(str.encode, asset_ids)),
+            encoded_values(feature.feature_id.encode() for feature in features),
+            encode([feature.vectors[name] for feature in features]),
+            encoded_values(map(digest_of, features)),
+        )
 
 
-def _values(contents: Iterable[bytes]) -> list[bytes]:
-    return [_length(len(each)) + each for each in contents]
+def vector_digest(storage: Storage, name: str) -> Callable[[MappedFeature], bytes]:
+    """What stands beside this vector of a feature."""
+    return lambda feature: recorded_hash(feature.vectors[name], feature.vector_hashes[name], storage)
 
 
-def _dense_values(number: str, vectors: Sequence[DenseVector]) -> Sequence[Buffer]:
+def _dense_values(number: str, vectors: Sequence[Any]) -> Sequence[Buffer]:
     shape = (len(vectors[0]),)
     layout = np.dtype([("length", ">i4"), ("dimension", ">u2"), ("unused", ">u2"), ("numbers", number, shape)])
     values = np.empty(len(vectors), layout)
@@ -103,8 +118,8 @@ def _dense_values(number: str, vectors: Sequence[DenseVector]) -> Sequence[Buffe
     return [together[start : start + layout.itemsize] for start in range(0, len(together), layout.itemsize)]
 
 
-def _sparse_values(vectors: Sequence[SparseVector]) -> Sequence[Buffer]:
-    return _values(map(_sparsevec, vectors))
+def _sparse_values(vectors: Sequence[Any]) -> Sequence[Buffer]:
+    return encoded_values(map(_sparsevec, vectors))
 
 
 def _sparsevec(vector: SparseVector) -> bytes:
@@ -123,26 +138,38 @@ _asset_row: Final = attrgetter(*_ASSET_COLUMNS)
 _LEDGER_COLUMNS: Final = ("collection", "asset_id", "fingerprint", "features", "contents")
 
 
-def write_batch(
-    connection: Connection, schema: SyncSchema, distrusted: Distrusted, batch: Batch, rows: BatchRows
-) -> Applied:
+def _feature_values(collection: str, row: FeatureRow) -> Row:
+    asset_id, feature = row
+    columns = feature.columns.values()
+    return (collection, asset_id, feature.feature_id, *columns, feature.metadata, feature.extra, feature.row_hash)
+
+
+def write_batch(connection: Connection, schema: SyncSchema, distrusted: Distrusted, rows: BatchRows) -> Applied:
     """Bring every table to what the batch says about its assets, and record that, in the caller's transaction.
 
     Rows that are `distrusted` are written whatever their hashes say."""
-    writer = _Writer(connection, schema, distrusted, batch.collection, _stored(connection, schema, batch))
+    batch = rows.batch
+    _check_made(rows, schema)
+    types, stored = _types_and_stored(connection, schema, batch)
+    writer = _Writer(connection, schema, distrusted, batch.collection, types, stored)
     applied = Applied()
-    assets: DesiredRows = {
-        (asset.asset_id, ""): (asset.row_hash, (batch.collection, *_asset_row(asset))) for asset in batch.assets
-    }
-    applied.assets = writer.write_rows(None, ("collection", *_ASSET_COLUMNS), assets)
+    applied.assets = writer.write_assets(batch.assets)
     for modality in sorted(batch.modalities):
-        columns = (*KEY_COLUMNS, *schema.mapping.columns(modality), "metadata", "extra", "row_hash")
-        applied.features[modality] = writer.write_rows(modality, columns, rows.features.get(modality, {}))
+        applied.features[modality] = writer.write_features(modality, rows.features.get(modality, []))
         for name, generations in schema.catalogue.named(modality).items():
             applied.vectors[modality, name] = writer.write_vectors(generations, rows)
-    writer.write_ledger(batch, rows)
+    writer.write_ledger(rows)
     _set_aside(connection, schema, batch, applied)
     return applied
+
+
+def _check_made(rows: BatchRows, schema: SyncSchema) -> None:
+    """Raise `RetryableError` where a table has gone since it was looked for: what is not written is not recorded."""
+    for modality, name, dimension in rows.vectors.keys() - schema.catalogue.keys():
+        raise RetryableError(
+            f"schema {schema.name} has no table any more for {modality} vectors {name} of {dimension} dimensions: it "
+            "was dropped while this was writing. The next attempt makes it anew."
+        )
 
 
 _HASHED_ROWS: Final = sql.SQL("asset_id, {}, row_hash, deleted_at IS NULL")
@@ -150,9 +177,12 @@ _HASHED_VECTORS: Final = sql.SQL("asset_id, feature_id, vector_hash")
 _RECORDED: Final = sql.SQL("asset_id, fingerprint, CAST(features AS text), CAST(contents AS text)")
 
 
-def _stored(connection: Connection, schema: SyncSchema, batch: Batch) -> Mapping[str, Sequence[Row]]:
-    """What is compared with a batch, of each table that it may change, by the table's name. All are asked at once: the
-    lock of the collection, or of its shard, keeps it so until this transaction writes, and a server may be far away."""
+def _types_and_stored(
+    connection: Connection, schema: SyncSchema, batch: Batch
+) -> tuple[Sequence[Row], Mapping[str, Sequence[Row]]]:
+    """Of each table that a batch may change: the types of its columns, for `types_in`, and by its name what is compared
+    with the batch. All is asked at once: the lock of the collection, or of its shard, keeps it so until this
+    transaction writes, and a server may be far away."""
     asset_ids = array_literal(sorted(asset.asset_id for asset in batch.assets))
     columns: dict[Table, sql.Composable] = {
         schema.tables.assets: _HASHED_ROWS.format(sql.Literal("")),
@@ -163,8 +193,8 @@ def _stored(connection: Connection, schema: SyncSchema, batch: Batch) -> Mapping
         for generations in schema.catalogue.named(modality).values():
             columns |= {schema.vector_table(entry): _HASHED_VECTORS for entry in generations}
     questions = [rows_of_assets(table, chosen, batch.collection, asset_ids) for table, chosen in columns.items()]
-    names = [table.name for table in columns]
-    return dict(zip(names, plain_answers(connection, questions), strict=True))
+    types, *stored = plain_answers(connection, [types_of(columns), *questions])
+    return types, dict(zip((table.name for table in columns), stored, strict=True))
 
 
 def remove_assets(connection: Connection, schema: SyncSchema, collection: str, asset_ids: Sequence[str]) -> Applied:
@@ -269,41 +299,65 @@ class _Writer:
     schema: SyncSchema
     distrusted: Distrusted
     collection: str
+    types: Sequence[Row]
     stored: Mapping[str, Sequence[Row]]
 
-    def write_rows(self, modality: Modality | None, columns: Sequence[str], desired: DesiredRows) -> Counts:
-        """Bring the rows of a modality's features, or of the assets (None), to what is wanted, and show them."""
-        table = self.schema.tables.assets if modality is None else self.schema.features[modality]
+    def write_assets(self, assets: Sequence[MappedAsset]) -> Counts:
+        """Bring the rows of the assets to what is wanted, and show them."""
+        table, columns = self.schema.tables.assets, ("collection", *_ASSET_COLUMNS)
+        desired: DesiredRows = {
+            (asset.asset_id, ""): (asset.row_hash, (self.collection, *_asset_row(asset))) for asset in assets
+        }
         stored = stored_rows(self.stored[table.name])
-        diff = diff_table(desired, self.distrusted.blanked(self.collection, modality, None, stored.hashes))
-        send(self.connection, table, columns, diff)
+        diff = diff_table(desired, self._trusted_rows(None, stored))
+        self._send_rows(table, columns, diff)
         delete_keys(self.connection, table, self.collection, diff.delete)
         return count_changes(diff, desired, stored.hidden)
 
+    def write_features(self, modality: Modality, desired: Sequence[FeatureRow]) -> Counts:
+        """Bring the rows of a modality's features to what is wanted, and show them."""
+        table = self.schema.features[modality]
+        columns = (*KEY_COLUMNS, *self.schema.mapping.columns(modality), "metadata", "extra", "row_hash")
+        stored = stored_rows(self.stored[table.name])
+        diff = diff_features(desired, attrgetter("row_hash"), self._trusted_rows(modality, stored))
+        types = types_in(self.types, table, columns)
+        send_laid_out(self.connection, table, types, diff, partial(_feature_values, self.collection))
+        delete_keys(self.connection, table, self.collection, diff.delete)
+        return count_changes(diff, keys_of(desired) if stored.hidden else (), stored.hidden)
+
     def write_vectors(self, generations: Sequence[VectorEntry], rows: BatchRows) -> Counts:
         """Bring the tables of a named vector to what is wanted, the oldest first; they are counted as one."""
-        desired = [rows.vectors.get(entry.key, {}) for entry in generations]
-        stored = [self._trusted(entry) for entry in generations]
+        desired = [rows.vectors.get(entry.key, []) for entry in generations]
+        stored = [self._trusted_vectors(entry) for entry in generations]
         diffs = diff_generations(generations, desired, stored)
         for entry, diff in zip(generations, diffs, strict=True):
             table = self.schema.vector_table(entry)
-            send(self.connection, table, VECTOR_COLUMNS, diff, vector_encoder(entry.storage))
+            types = types_in(self.types, table, VECTOR_COLUMNS)
+            encode = vector_encoder(entry.storage.column_type, entry.vector_name, self.collection)
+            send(self.connection, table, types, diff, encode)
             delete_keys(self.connection, table, self.collection, diff.delete)
         if [entry.state for entry in generations] == ["current"]:
             return diffs[0].counts()
         return count_values(generations, desired, stored)
 
-    def write_ledger(self, batch: Batch, rows: BatchRows) -> None:
+    def write_ledger(self, rows: BatchRows) -> None:
         """Record what the batch says, and that assets which it only rejects are to be read again."""
-        ledger = self.schema.tables.ledger
+        ledger, batch = self.schema.tables.ledger, rows.batch
         stored = known_in([row[:3] for row in self.stored[ledger.name]])
         contents = {asset_id: _contents_in(recorded) for asset_id, *_, recorded in self.stored[ledger.name]}
         desired = with_contents(ledger_rows(batch, stored, rows.counts()), rows.contents, contents)
         compared = {key: comparable(digest, contents[key[0]]) for key, digest in ledger_hashes(stored).items()}
-        send(self.connection, ledger, _LEDGER_COLUMNS, diff_table(desired, compared))
+        self._send_rows(ledger, _LEDGER_COLUMNS, diff_table(desired, compared))
         forget_unread(self.connection, ledger, batch)
 
-    def _trusted(self, entry: VectorEntry) -> StoredHashes:
+    def _send_rows(self, table: Table, columns: Sequence[str], diff: TableDiff[Row]) -> None:
+        types = types_in(self.types, table, columns)
+        send_laid_out(self.connection, table, types, diff, tuple)
+
+    def _trusted_rows(self, modality: Modality | None, stored: StoredRows) -> StoredHashes:
+        return self.distrusted.blanked(self.collection, modality, None, stored.hashes)
+
+    def _trusted_vectors(self, entry: VectorEntry) -> StoredHashes:
         hashes = _hashes(self.stored[entry.table])
         return self.distrusted.blanked(self.collection, entry.modality, entry.vector_name, hashes)
 
@@ -322,7 +376,7 @@ def _set_aside(connection: Connection, schema: SyncSchema, batch: Batch, applied
         applied.set_aside(each)
 
 
-# What a batch changes in the generations of one named vector. Pure.
+# What a batch changes in the table of a modality, and in the generations of one named vector. Pure.
 #
 # The value of a feature's vector is its row in the newest generation that has one and is not retired. A row that it
 # supersedes stays where the plain view still shows it, so that nothing is missing there while the newer generation
@@ -333,16 +387,31 @@ StoredHashes: TypeAlias = Mapping[FeatureKey, bytes]
 """The hashes that a table holds of some assets' features."""
 
 
+def diff_features(
+    desired: Sequence[FeatureRow], digest_of: Callable[[MappedFeature], bytes], stored: StoredHashes
+) -> TableDiff[FeatureRow]:
+    """Compare features, or a vector of theirs, with what a table holds of the same assets."""
+    if not stored:  # a first load has nothing to compare
+        return TableDiff(insert=desired)
+    return diff_in_order(
+        (((asset_id, feature.feature_id), digest_of(feature), (asset_id, feature)) for asset_id, feature in desired),
+        stored,
+    )
+
+
 def diff_generations(
-    generations: Sequence[VectorEntry], desired: Sequence[DesiredRows], stored: Sequence[StoredHashes]
-) -> list[TableDiff[Row]]:
+    generations: Sequence[VectorEntry], desired: Sequence[Sequence[FeatureRow]], stored: Sequence[StoredHashes]
+) -> list[TableDiff[FeatureRow]]:
     """One difference for each generation, from the oldest to the newest, of what a batch wants in it and what it holds.
 
     No feature is wanted in two of them, or in a retired one.
     """
-    diffs = [diff_table(rows, hashes) for rows, hashes in zip(desired, stored, strict=True)]
+    diffs = [
+        diff_features(rows, vector_digest(entry.storage.column_type, entry.vector_name), hashes)
+        for entry, rows, hashes in zip(generations, desired, stored, strict=True)
+    ]
     if len(generations) > 1:
-        anywhere = set().union(*desired)
+        anywhere = set().union(*map(keys_of, desired))
         for entry, diff in zip(generations, diffs, strict=True):
             if entry.state != "filling":
                 diff.delete = [key for key in diff.delete if key not in anywhere]
@@ -362,14 +431,15 @@ def values_of(
 
 
 def count_values(
-    generations: Sequence[VectorEntry], desired: Sequence[DesiredRows], stored: Sequence[StoredHashes]
+    generations: Sequence[VectorEntry], desired: Sequence[Sequence[FeatureRow]], stored: Sequence[StoredHashes]
 ) -> Counts:
     """How the values change: one that moves to another generation is updated."""
     before = values_of(generations, stored)
     after = {
-        key: (entry.storage.dimension, digest)
+        (asset_id, feature.feature_id): (entry.storage.dimension, digest_of(feature))
         for entry, rows in zip(generations, desired, strict=True)
-        for key, (digest, _) in rows.items()
+        for digest_of in (vector_digest(entry.storage.column_type, entry.vector_name),)
+        for asset_id, feature in rows
     }
     counts = Counts(inserted=len(after.keys() - before.keys()), deleted=len(before.keys() - after.keys()))
     counts.unchanged = sum(before.get(key) == value for key, value in after.items())
@@ -397,7 +467,7 @@ def stored_rows(rows: Sequence[Row]) -> StoredRows:
     return StoredRows(hashes, {(asset, feature) for asset, feature, _, shown in rows if not shown})
 
 
-def count_changes(diff: TableDiff[Row], desired: Collection[FeatureKey], hidden: Set[FeatureKey]) -> Counts:
+def count_changes(diff: TableDiff[Any], desired: Collection[FeatureKey], hidden: Set[FeatureKey]) -> Counts:
     """What people see of a diff: a row that was hidden was deleted before, and is inserted when it is shown again."""
     counts = diff.counts()
     shown = sum(key in desired for key in hidden)

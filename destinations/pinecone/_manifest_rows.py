@@ -44,7 +44,7 @@ from vectorferry.destinations._postgres import (
     of_assets,
     read_sums,
     recorded_features,
-    send,
+    send_rows,
     side_by_side,
     slice_of,
     sum_up,
@@ -98,7 +98,7 @@ def write_features(connection: Connection, features: Table, batch: Batch, rows: 
     replaced = {*rows.touched, *rows.features}
     compared = {key: row for key, row in recorded.items() if row.modality in batch.modalities or key in replaced}
     diff = diff_table(_feature_rows(batch.collection, rows.features), compared)
-    send(connection, features, features.c.keys(), diff)
+    send_rows(connection, features, features.c.keys(), diff)
     delete_keys(connection, features, batch.collection, diff.delete)
 
 
@@ -110,7 +110,7 @@ def write_adopted(
     joined = {
         key: recorded[key].also_in(index, feature) if key in recorded else feature for key, feature in adopted.items()
     }
-    send(connection, features, features.c.keys(), diff_table(_feature_rows(collection, joined), recorded))
+    send_rows(connection, features, features.c.keys(), diff_table(_feature_rows(collection, joined), recorded))
 
 
 def can_be_ours(collection: str, key: FeatureKey) -> bool:
@@ -263,7 +263,7 @@ def write_ledger(
         return _Entry(*values), (batch.collection, asset.asset_id, *values)
 
     entries = {(asset.asset_id, ""): entry(asset) for asset in batch.assets}
-    send(connection, ledger, ("collection", *names), diff_table(entries, recorded))
+    send_rows(connection, ledger, ("collection", *names), diff_table(entries, recorded))
     forget_unread(connection, ledger, batch)
 
 

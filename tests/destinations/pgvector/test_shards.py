@@ -12,9 +12,17 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.engine import Connection as Transaction
 
-from tests.builders import asset, batch, feature
+from tests.builders import asset, batch, dense, feature
 from tests.waiting import wait_until
-from vectorferry.connector.plugin import Listing, SchemaMapping, Shard, ShardBook, SharedRun, TakenOverError
+from vectorferry.connector.plugin import (
+    Listing,
+    RetryableError,
+    SchemaMapping,
+    Shard,
+    ShardBook,
+    SharedRun,
+    TakenOverError,
+)
 from vectorferry.destinations import PgvectorDestination
 from vectorferry.destinations._postgres import end_shared_runs, fenced
 from vectorferry.destinations.pgvector import _destination
@@ -103,6 +111,22 @@ def test_nothing_is_taken_over_between_the_last_look_and_the_commit(
     with fenced(slow_to_commit, schema.tables.sharing, late):
         pass
     assert claimed(elsewhere, "two").previous == "one"
+
+
+def test_a_table_that_is_gone_from_the_catalogue_is_made_anew_by_the_next_attempt(
+    destination: PgvectorDestination, shared: Callable[[float], ShardBook], sql: Connection, schema: str
+) -> None:
+    """And nothing is recorded of vectors that nobody has written."""
+    vectors = {"model-v1": dense(0.5)}
+    destination.apply(batch(asset("a", feature("f", vectors))))
+    fences = (claimed(shared(LONG), "one").fence,)
+    sql.execute(f"DROP TABLE {schema}.video__model_v1 CASCADE; DELETE FROM {schema}._sync_vectors".encode())
+    later = replace(batch(asset("b", feature("f", vectors))), fences=fences)
+    with pytest.raises(RetryableError, match="model-v1"):
+        destination.apply(later)
+    destination.apply(later)
+    (written,) = destination.stored("ads", ["b"])
+    assert [feature.vectors.keys() for feature in written.features] == [vectors.keys()]
 
 
 def test_what_workers_wrote_until_their_run_was_ended_is_known(
