@@ -95,8 +95,11 @@ def abandonable(work: Callable[[], T]) -> T:
 
     It is made on a thread of its own, which is left behind when the call that this thread is making is cancelled.
     """
-    if _running.call is None:
-        return work()
+    return work() if _running.call is None else begin_abandonable(work)()
+
+
+def begin_abandonable(work: Callable[[], T]) -> Callable[[], T]:
+    """Begin such a call, while this thread does something else; what waits for its answer, as `abandonable` does."""
     answer: Future[T] = Future()
 
     def call() -> None:
@@ -105,10 +108,13 @@ def abandonable(work: Callable[[], T]) -> T:
         except BaseException as error:
             answer.set_exception(error)
 
+    def wait_for_answer() -> T:
+        while wait([answer], timeout=GLANCE_SECONDS).not_done:
+            check_cancelled()
+        return answer.result()
+
     threading.Thread(target=call, name="abandonable", daemon=True).start()
-    while wait([answer], timeout=GLANCE_SECONDS).not_done:
-        check_cancelled()
-    return answer.result()
+    return wait_for_answer
 
 
 async def call_in_thread(work: Callable[[], T]) -> T:

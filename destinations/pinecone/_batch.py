@@ -87,32 +87,30 @@ class BatchWrite:
             self._take_back(self.desired.assets)
             for group in self._groups():
                 self._write(group, dispatch)
-            lsns = self._acknowledged(dispatch)
-            self._begin(plan_stale(self.desired, self._recorded), dispatch.delete)
+            # Nearly always all of it is taken. So all that is known by now is entered in the manifest while the last
+            # requests are under way: the store would wait for that before the next batch.
+            entry, stale = self._enter()
+            written = dispatch.results()
+            lsns: list[Mapping[str, int]] = [written.lsns]
+            if written.refused:
+                entry.rollback()
+                lsns.append(self._write_around(written.refused, dispatch))
+                _, stale = self._enter()
+            dispatch.delete(stale)
             lsns.append(dispatch.results().lsns)
         return {index: max(each.get(index, 0) for each in lsns) for index in set().union(*lsns)}
 
-    def _acknowledged(self, dispatch: Dispatch) -> list[Mapping[str, int]]:
-        """What the writes were answered with, once all have been.
-
-        Nearly always all of it is taken. So the manifest's rows are entered, and changes are counted, while the last
-        requests are under way: the store would wait for that before the next batch.
-        """
-        entry = self._enter()
-        written = dispatch.results()
-        if not written.refused:
-            return [written.lsns]
-        entry.rollback()
-        around = self._write_around(written.refused, dispatch)
-        self._enter()
-        return [written.lsns, around]
-
-    def _enter(self) -> NestedTransaction:
+    def _enter(self) -> tuple[NestedTransaction, WritePlan]:
+        """Enter what is going to be true, and the rest that is to be deleted in the journal: before the manifest's
+        transaction strikes anything out of that, since it would wait for the end of it."""
         self.desired.keep(self._recorded)
+        stale = plan_stale(self.desired, self._recorded)
+        self._begin(stale)
         self.rows = self.desired.rows(self._uncertain)
-        entry = self._manifest.enter(self._batch, self.rows, self._layout.digest(self._mapping))
+        layout = self._layout.digest(self._mapping)
+        entry = self._manifest.enter(self._batch, self.rows, self.desired.rejected, layout)
         self.applied = count_written(self.desired, self._recorded, self._catalogue.vector_of)
-        return entry
+        return entry, stale
 
     def _fitting(self, batch: Batch) -> Batch:
         if unread := unread_assets(batch):
@@ -147,7 +145,8 @@ class BatchWrite:
             self._recorded = self._read_recorded()
         plan = plan_writes(group, self._recorded, self._updated)
         self._updated.update({index: len(features) for index, features in plan.updates.items()})
-        self._begin(plan, dispatch.write)
+        self._begin(plan)
+        dispatch.write(plan)
 
     def _read_recorded(self) -> RecordedAssets:
         return self._manifest.recorded(self._batch.collection, [asset.asset_id for asset in self._batch.assets])
@@ -172,10 +171,9 @@ class BatchWrite:
         self.desired.give_up(written.refused)
         return written.lsns
 
-    def _begin(self, plan: WritePlan, carry_out: Callable[[WritePlan], None]) -> None:
+    def _begin(self, plan: WritePlan) -> None:
         self._manifest.begin(self._batch.collection, plan.places)
         self._touched |= plan.places
-        carry_out(plan)
 
 
 @dataclass(slots=True)

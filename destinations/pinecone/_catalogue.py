@@ -14,16 +14,18 @@ from vectorferry.destinations.pinecone._layout import Layout
 from vectorferry.destinations.pinecone._manifest import Manifest
 from vectorferry.destinations.pinecone._manifest_tables import IndexRow, RecordedFeature
 from vectorferry.destinations.pinecone._metadata import keys_hash, metadata_hash
-from vectorferry.destinations.pinecone._project import Project, check_fits
+from vectorferry.destinations.pinecone._project import IndexList, Project, check_fits
 from vectorferry.destinations.pinecone._reader import IndexReader, StoredRecord
 from vectorferry.destinations.pinecone._writer import IndexWriter
 
 _log = logging.getLogger("vectorferry")
 
 
-def index_changes(known: Mapping[str, IndexRow], project: Project) -> Mapping[str, IndexRow | None]:
+def index_changes(
+    known: Mapping[str, IndexRow], project: Project, listing: IndexList | None = None
+) -> Mapping[str, IndexRow | None]:
     """By name, the indexes that are not what the manifest knows; None for those that are gone. Changes nothing."""
-    listed = project.indexes(known)
+    listed = project.indexes(known, listing)
     unlisted = {name: project.find(name) for name in known.keys() - listed.keys()}
     present = {name: row and _with_known_name(row, known) for name, row in {**unlisted, **listed}.items()}
     return {name: row for name, row in present.items() if row is None or row != known.get(name)}
@@ -49,13 +51,13 @@ def check_names(rows: Iterable[IndexRow], keeps: Callable[[str], bool]) -> None:
 
 
 class Catalogue:
-    """The indexes by name, as the manifest has them."""
+    """The indexes by name, as the manifest has them; none before it has been read."""
 
     def __init__(self, manifest: Manifest, project: Project, layout: Layout) -> None:
         self._manifest = manifest
         self._project = project
         self._layout = layout
-        self._rows = dict(manifest.indexes())
+        self._rows: dict[str, IndexRow] = {}
 
     @property
     def rows(self) -> Mapping[str, IndexRow]:
@@ -71,11 +73,14 @@ class Catalogue:
         """Take in what others have added to the manifest."""
         self._rows = dict(self._manifest.indexes())
 
-    def reconcile(self) -> None:
+    def reconcile(self, listing: IndexList) -> None:
         """Forget indexes that somebody deleted, so that their records are written again, and take in those that are
         not what the manifest knows: all of them when it was lost, and those that somebody has made anew."""
         with self._manifest.alone_with_indexes():
             self.reread()
+            if not index_changes(self._rows, self._project, listing):
+                return
+            # That list is older than what the manifest knows: whoever was waited for may have changed both.
             for name, row in index_changes(self._rows, self._project).items():
                 if row is None:
                     self._forget(name)

@@ -137,10 +137,11 @@ class PineconeDestination(Destination):
         vector for them arrives."""
         self._layout.check(mapping)
         self._mapping, self._digest = mapping, self._layout.digest(mapping)
+        opened = self._open()
+        catalogue, listing = opened.catalogue, opened.project.begin_listing()  # while Postgres makes the tables
         self._manifest.prepare()
         self._manifest.keep_settings(self._layout.fixed)
-        catalogue = self._open().catalogue
-        catalogue.reconcile()
+        catalogue.reconcile(listing)
         check_names(catalogue.rows.values(), self._layout.keeps)
         self._layout.check_any(mapping, catalogue.vector_names)
 
@@ -362,7 +363,7 @@ class PineconeDestination(Destination):
         lsns = write.carry_out(opened.threads)
         namespace = self._layout.namespace_of(batch.collection)
         self._touched |= {(index, namespace) for index in lsns}
-        self._manifest.confirm(batch, write.rows, write.desired.rejected, lsns, namespace)
+        self._manifest.confirm(batch.collection, write.rows, lsns, namespace)
         self._distrusted.forget(batch.collection, (asset.asset_id for asset in batch.assets))
         return write.applied
 

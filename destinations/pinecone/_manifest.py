@@ -94,7 +94,6 @@ from vectorferry.destinations.pinecone._manifest_rows import (
     advance,
     can_be_ours,
     certain_assets,
-    confirm,
     count_records,
     forget_index,
     has_doubts,
@@ -106,6 +105,7 @@ from vectorferry.destinations.pinecone._manifest_rows import (
     read_features,
     read_features_after,
     read_unconfirmed,
+    strike_out,
     write_adopted,
     write_features,
     write_ledger,
@@ -302,15 +302,17 @@ class Manifest:
                 journal(connection, self._tables.unconfirmed, collection, places)
                 void_cursor(connection, self._tables.cursors, collection)
 
-    def enter(self, batch: Batch, rows: ManifestRows, layout: str) -> NestedTransaction:
+    def enter(self, batch: Batch, rows: ManifestRows, rejected: Sequence[Rejected], layout: str) -> NestedTransaction:
         """Enter in the transaction of `alone` what `confirm` is going to make known, while the store is still at it.
 
-        It is rolled back where the store refuses some of it. Until then, nothing may be forgotten or adopted on another
-        connection, which would wait for this one. The same again writes nothing.
+        It is rolled back where the store refuses some of it. Until then, nothing may be begun, forgotten or adopted on
+        another connection, which would wait for this one. The same again writes nothing.
 
         Args:
-            batch: its assets are recorded; of features, only those of its modalities are removed.
+            batch: its assets are recorded, and its records struck out of the journal; of features, only those of its
+                modalities are removed.
             rows: what the store will hold of them.
+            rejected: everything that was set aside of these assets.
             layout: how features became records.
         """
         tables = self._tables
@@ -318,31 +320,22 @@ class Manifest:
             entry = connection.begin_nested()
             write_features(connection, tables.features, batch, rows)
             write_ledger(connection, tables, batch, rows.per_asset, layout)
+            replace_rejected(connection, tables.quarantine, batch, rejected)
+            strike_out(connection, tables.unconfirmed, batch, rows.uncertain)
         return entry
 
-    def confirm(
-        self,
-        batch: Batch,
-        rows: ManifestRows,
-        rejected: Sequence[Rejected],
-        written: Mapping[str, int],
-        namespace: str,
-    ) -> None:
+    def confirm(self, collection: str, rows: ManifestRows, written: Mapping[str, int], namespace: str) -> None:
         """Record that the store has acknowledged a batch, when the transaction of `alone` ends: all or nothing.
 
         Args:
-            batch: its records are struck out of the journal.
+            collection: the batch's.
             rows: what was entered.
-            rejected: everything that was set aside of these assets.
             written: by index, the highest sequence number that writing was answered with.
             namespace: the collection's, in every index.
         """
-        tables = self._tables
         indexes = {index: 0 for feature in rows.features.values() for index in feature.records}
         with self._locked_transaction() as connection:
-            replace_rejected(connection, tables.quarantine, batch, rejected)
-            confirm(connection, tables.unconfirmed, batch, rows.uncertain)
-            advance(connection, tables.namespaces, batch.collection, namespace, {**indexes, **written})
+            advance(connection, self._tables.namespaces, collection, namespace, {**indexes, **written})
 
     def remove(self, collection: str, asset_ids: Sequence[str], written: Mapping[str, int], namespace: str) -> None:
         """Forget assets whose records the store has deleted. The arguments are those of `confirm`."""
@@ -551,10 +544,9 @@ class Manifest:
 
     def put_index(self, row: IndexRow) -> None:
         """Enter an index, or correct its entry."""
-        if self.indexes().get(row.name) != row:
-            new = insert(self._tables.indexes).values(asdict(row))
-            with self._transaction() as connection:
-                connection.execute(new.on_conflict_do_update(index_elements=["name"], set_=asdict(row)))
+        new = insert(self._tables.indexes).values(asdict(row))
+        with self._transaction() as connection:
+            connection.execute(new.on_conflict_do_update(index_elements=["name"], set_=asdict(row)))
 
     def forget_index(self, name: str) -> None:
         """Forget an index that is gone, with its records; assets that had some will be read again."""

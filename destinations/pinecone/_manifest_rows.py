@@ -182,7 +182,7 @@ def journal(connection: Connection, unconfirmed: Table, collection: str, places:
     connection.execute(new.on_conflict_do_update(index_elements=keys, set_={"modality": new.excluded.modality}))
 
 
-def confirm(connection: Connection, unconfirmed: Table, batch: Batch, uncertain: Set[FeatureKey]) -> None:
+def strike_out(connection: Connection, unconfirmed: Table, batch: Batch, uncertain: Set[FeatureKey]) -> None:
     """Strike out the records of a batch's assets, but for those of `uncertain` features; of modalities that it is not
     about, nothing has become certain."""
     asset_ids = [asset.asset_id for asset in batch.assets]

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache, partial
-from typing import Final, TypedDict
+from ssl import SSLContext
+from typing import Final, TypeAlias, TypedDict
 from urllib.parse import quote, unquote
 
+import httpx
 from pinecone import Index, IndexModel, Pinecone, ServerlessSpec
 from pinecone.errors import ConflictError, NotFoundError
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_exponential
 
 from vectorferry.connector.http import environment_proxy, hashed_key
-from vectorferry.connector.plugin import Account, Allowance, ConfigurationError, DestinationError, abandonable, pause
+from vectorferry.connector.plugin import (
+    Account,
+    Allowance,
+    ConfigurationError,
+    DestinationError,
+    abandonable,
+    begin_abandonable,
+    pause,
+)
 from vectorferry.destinations.pinecone._deletes import SharedDeletes
 from vectorferry.destinations.pinecone._errors import checked_address, index_address, translated
 from vectorferry.destinations.pinecone._ids import IndexSpec, index_name
@@ -29,6 +39,9 @@ _PREFIX_TAG: Final = "vectorferry-sync"
 _VECTOR_TAG: Final = "vectorferry-vector"
 _LONGEST_TAG: Final = 120
 _SECONDS_TO_READY: Final = 300.0
+
+IndexList: TypeAlias = Callable[[], list[IndexModel]]
+"""Waits for a list of indexes that was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +98,18 @@ class Project:
         self._pool = ThreadPoolExecutor(settings.limits.concurrency, thread_name_prefix="pinecone-write")
         self._writers: dict[str, IndexWriter] = {}
         self._readers: dict[str, IndexReader] = {}
+        self._tls: SSLContext | None = None
 
-    def indexes(self, known: Container[str]) -> Mapping[str, IndexRow]:
+    def begin_listing(self) -> IndexList:
+        """Ask for a list of the indexes; what waits for it. It may have changed by then."""
+        return begin_abandonable(lambda: list(self._sdk.indexes.list()))
+
+    def indexes(self, known: Container[str], listing: IndexList | None = None) -> Mapping[str, IndexRow]:
         """By name, the project's indexes for vectors that are `known`, or that this sync has made, as their tags
-        say."""
+        say: now, or in a list that was asked for before."""
+        listing = listing or self.begin_listing()
         with translated("listing the indexes", self._settings.api_key):
-            models = abandonable(lambda: list(self._sdk.indexes.list()))
+            models = listing()
         return {row.name: row for model in models for row in self._own(model, known)}
 
     def find(self, name: str) -> IndexRow | None:
@@ -108,7 +127,9 @@ class Project:
         """
         name = index_name(self._settings.prefix, spec)
         with translated(f"making the index {name}", self._settings.api_key):
-            created = abandonable(partial(self._create, name, spec))
+            creating = begin_abandonable(partial(self._create, name, spec))
+            self._read_authorities()  # the first write would wait for that
+            created = creating()
         model = self._ready(name)
         _check(model, spec)
         return _as_row(model, spec.vector_name), created
@@ -125,6 +146,7 @@ class Project:
                 usage=self.usage,
                 limits=settings.limits,
                 deletes=self._shared_deletes(address),
+                tls=self._read_authorities(),
             )
         return self._writers[row.host]
 
@@ -137,6 +159,13 @@ class Project:
                 sdk = Index(host=address, api_key=key, source_tag=_SOURCE_TAG, **_proxy_settings(address))
             self._readers[row.host] = IndexReader(row, sdk, key)
         return self._readers[row.host]
+
+    def _read_authorities(self) -> SSLContext:
+        """Whose certificates every writer trusts, read once: that takes 20 ms."""
+        if self._tls is None:
+            with translated("opening the connection", self._settings.api_key):
+                self._tls = httpx.create_ssl_context()
+        return self._tls
 
     def _shared_deletes(self, address: str) -> SharedDeletes | None:
         limits, allowance = self._settings.limits, self._allowance

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
+from ssl import SSLContext
 from threading import Lock
 from typing import Any, Final, TypeAlias
 from weakref import WeakSet
@@ -146,13 +147,13 @@ Verdict: TypeAlias = Accepted | Oversized | Unacceptable
 
 
 class Requests:
-    """A pool of connections to one index. Safe from any thread.
+    """A pool of connections to one index. Safe from any thread. `tls` says whom they trust, None: as the system does.
 
     Raises `ConfigurationError` for a key that cannot travel, `DestinationError` for an address that the key should not
     be sent to.
     """
 
-    def __init__(self, host: str, api_key: str, limits: WriterLimits) -> None:
+    def __init__(self, host: str, api_key: str, limits: WriterLimits, tls: SSLContext | None = None) -> None:
         self._key = api_key
         self._timeout = limits.timeout
         self._most_bytes = limits.answer_bytes
@@ -166,6 +167,7 @@ class Requests:
                 headers=_headers(api_key),
                 timeout=httpx.Timeout(limits.timeout, connect=min(limits.timeout, _SECONDS_TO_CONNECT)),
                 transport=httpx.HTTPTransport(
+                    verify=tls or True,
                     limits=httpx.Limits(
                         max_connections=None,
                         max_keepalive_connections=limits.concurrency + 1,

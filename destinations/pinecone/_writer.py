@@ -10,6 +10,7 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
+from ssl import SSLContext
 from threading import Condition, Event, Lock
 from typing import Any, Final
 
@@ -66,10 +67,11 @@ class IndexWriter:
         usage: WriteUsage,
         limits: WriterLimits | None = None,
         deletes: SharedDeletes | None = None,
+        tls: SSLContext | None = None,
     ) -> None:
         self._limits = limits or WriterLimits()
         self._deletes = deletes
-        self._requests = Requests(host, api_key, self._limits)
+        self._requests = Requests(host, api_key, self._limits, tls)
         self._pool = pool
         self._usage = usage
         self._size = RequestSize(self._limits.request_bytes)

@@ -10,8 +10,17 @@ from types import FrameType
 
 import pytest
 
-from vectorferry.connector._cancellation import CallCancelledError, CancellableCall, abandonable, pause, run_cancellable
+from vectorferry.connector._cancellation import (
+    CallCancelledError,
+    CancellableCall,
+    abandonable,
+    begin_abandonable,
+    pause,
+    run_cancellable,
+)
 from vectorferry.connector._engine._calls import CallThread
+
+from ..waiting import PATIENCE
 
 
 class StopError(BaseException):
@@ -172,6 +181,24 @@ def test_what_cannot_be_ended_is_left_behind() -> None:
     with pytest.raises(CallCancelledError):
         call()
     go_on.set()
+
+
+def test_what_is_begun_goes_on_beside_this_thread_and_is_left_behind_as_well() -> None:
+    started, go_on = threading.Event(), threading.Event()
+
+    def work() -> str:
+        started.set()
+        go_on.wait()
+        return "answer"
+
+    answer = begin_abandonable(work)
+    assert started.wait(PATIENCE)
+    call = CancellableCall(answer)
+    call.cancel()
+    with pytest.raises(CallCancelledError):
+        call()
+    go_on.set()
+    assert answer() == "answer"
 
 
 def test_what_is_made_on_another_thread_fails_as_here() -> None:

@@ -168,6 +168,15 @@ def test_each_host_is_asked_by_the_way_that_the_environment_names_for_it(
     assert "ferry-pass" not in repr(control_plane) + repr(index)
 
 
+def test_the_authorities_that_all_writers_of_a_project_trust_are_read_once() -> None:
+    rows = [IndexRow(name, "text", 8, "cosine", f"{name}.svc.aped-1.pinecone.io") for name in ("m", "n")]
+    with closing(_project()) as project:
+        transports = [project.writer(row)._requests._client._transport for row in rows]
+    trusted = [each._pool._ssl_context for each in transports if isinstance(each, httpx.HTTPTransport)]
+    assert len(trusted) == len(rows)
+    assert trusted[0] is trusted[1]
+
+
 def _project() -> Project:
     return Project(ProjectSettings("pc-key", CLOUD, "media", "aws", "us-east-1", WriterLimits()))
 

@@ -37,7 +37,7 @@ from vectorferry.destinations.pinecone._writer import IndexWriter
 from ...builders import asset, batch, dense, feature
 from ...waiting import PATIENCE, wait_until
 from .conftest import Open
-from .store import INDEX, stored_ids
+from .store import INDEX, delete_index, stored_ids
 
 WAITING = "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'ROLLBACK TO SAVEPOINT%'"
 """The last words of who has just found a lock to be another one's."""
@@ -86,12 +86,12 @@ def test_what_is_recorded_is_what_was_written_last(
     confirm = Manifest.confirm
     writes: list[Future[Any]] = []
 
-    def overtaken(manifest: Manifest, what: Batch, *arguments: Any) -> None:
+    def overtaken(manifest: Manifest, *arguments: Any) -> None:
         if not writes:
             writes.append(pool.submit(other.apply, version(1)))
             with psycopg.connect(postgres_url, autocommit=True) as watching:
                 wait_until(lambda: writes[0].done() or bool(watching.execute(WAITING).fetchall()))
-        confirm(manifest, what, *arguments)
+        confirm(manifest, *arguments)
 
     with ThreadPoolExecutor(1) as pool:
         monkeypatch.setattr(Manifest, "confirm", overtaken)
@@ -156,6 +156,29 @@ def test_an_index_that_another_process_has_just_made_is_not_looked_up(sandbox: S
     other.apply(batch(asset("b", feature("f1")), collection="films"))
     assert "pinecone.list" not in sandbox.requests.counts()
     assert known_as(one) == "0"
+
+
+def test_the_indexes_are_listed_while_the_manifest_is_made(
+    sandbox: Sandbox, open_pinecone: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What others have done since then counts: one index is gone by then, and another one is there."""
+    prepare = Manifest.prepare
+
+    def prepared(manifest: Manifest) -> None:
+        wait_until(lambda: sandbox.requests.counts()["pinecone.indexes.list"] == listed + 1)
+        delete_index(sandbox)
+        with monkeypatch.context() as patches:
+            patches.setattr(Manifest, "prepare", prepare)
+            open_pinecone().apply(batch(asset("a", feature("f1", {"model-v2": dense(1)}))))
+        prepare(manifest)
+
+    open_pinecone().apply(version(0))
+    listed = sandbox.requests.counts()["pinecone.indexes.list"]
+    monkeypatch.setattr(Manifest, "prepare", prepared)
+    other = open_pinecone()
+    assert [row.vector_name for row in other._manifest.indexes().values()] == ["model-v2"]
+    assert "pinecone.list" not in sandbox.requests.counts(), "nothing is looked up"
+    assert known_as(other) == "1"
 
 
 def test_first_syncs_of_two_collections_at_once_make_one_index(sandbox: Sandbox, open_pinecone: Open) -> None:

@@ -47,5 +47,5 @@ def commit(
     aside = [*(each for asset in batch.assets for each in asset.rejected), *batch.rejected]
     desired = rows(batch, features)
     with manifest.alone(batch.collection):
-        manifest.enter(batch, desired, layout)
-        manifest.confirm(batch, desired, aside if rejected is None else rejected, written or {}, NAMESPACE)
+        manifest.enter(batch, desired, aside if rejected is None else rejected, layout)
+        manifest.confirm(batch.collection, desired, written or {}, NAMESPACE)
