@@ -92,8 +92,8 @@ def discovery_sensor(
             first = [key for key in new if key not in left]  # which it may have seen, before they went and came back
         else:
             first = [*new, *(key for key in waiting if key in left)][:RUNS_PER_TICK]
-        seen = _Collections(new, first, left.difference(first), gone, busy, len(keys))
-        return _asked_for(partitions, seen, before)
+        collections = _Collections(new, first, left.difference(first), gone, busy, len(keys))
+        return _asked_for(partitions, collections, before)
 
     return discover
 
@@ -128,27 +128,27 @@ class _Collections:
     total: int
 
 
-def _asked_for(partitions: CollectionPartitions, seen: _Collections, before: _Cursor) -> dg.SensorResult:
+def _asked_for(partitions: CollectionPartitions, collections: _Collections, before: _Cursor) -> dg.SensorResult:
     """A run that settles a collection retires its partition, which no run that is under way can do without: one that is
     `busy` is asked for when it no longer is."""
-    settled = sorted(seen.gone - seen.busy - {*before.vanished})
-    due = [*seen.first, *settled]
+    settled = sorted(collections.gone - collections.busy - {*before.vanished})
+    due = [*collections.first, *settled]
     since = before.since or f"{_now():%Y%m%dT%H%M%S}"
-    vanished = sorted(seen.gone & {*before.vanished, *settled})
-    after = _Cursor(before.requested + len(due), vanished, since, sorted(seen.left))
+    vanished = sorted(collections.gone & {*before.vanished, *settled})
+    after = _Cursor(before.requested + len(due), vanished, since, sorted(collections.left))
     return dg.SensorResult(
-        dynamic_partitions_requests=[partitions.build_add_request(seen.new)] if seen.new else None,
+        dynamic_partitions_requests=[partitions.build_add_request(collections.new)] if collections.new else None,
         run_requests=[dg.RunRequest(run_key=f"{since}-{before.requested}-{key}", partition_key=key) for key in due]
         or None,
-        skip_reason=None if due else _nothing_due(seen),
+        skip_reason=None if due else _nothing_due(collections),
         cursor=json.dumps(asdict(after)),
     )
 
 
-def _nothing_due(seen: _Collections) -> str:
-    if seen.new:
-        return f"new, with the first run left to the sensor of changes: {first_of(seen.new, SHOWN)}"
-    return f"none of the {seen.total} collections is new"
+def _nothing_due(collections: _Collections) -> str:
+    if collections.new:
+        return f"new, with the first run left to the sensor of changes: {first_of(collections.new, SHOWN)}"
+    return f"none of the {collections.total} collections is new"
 
 
 def _location(context: dg.SensorEvaluationContext) -> str | None:
