@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import NoReturn
 
 import dagster as dg
+import numpy as np
 import pytest
 
 from tests.connector.worlds import asset, assets, content, feature
@@ -26,6 +27,7 @@ from vectorferry.connector.plugin import (
     Modality,
     RetryableError,
     SourceError,
+    Vector,
     VectorferryError,
 )
 from vectorferry.connector.testing import MemoryDestination
@@ -437,6 +439,12 @@ def test_a_table_says_where_it_is_and_shows_some_rows(
     assert len(lines[2]) < 400
     assert materialize(defs, instance, "ads").success
     assert "sample" not in recorded(instance, "media/video")["ads"]  # nothing was written
+    vectors: dict[str, Vector] = {"multimodal-v1": np.array([1, 2, 3], np.float32)}
+    source.assets["ads"]["a0000"] = asset("a0000", 2, [feature("s0", text=HOSTILE_TEXT, vectors=vectors)])
+    assert materialize(defs, instance, "ads").success
+    said = recorded(instance, "media/video")["ads"]
+    assert (said["updated"], said["vectors_written"]) == (0, 1)
+    assert len(said["sample"].splitlines()) == 5
 
 
 @pytest.mark.long

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import time
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import NoReturn
 
@@ -26,8 +28,9 @@ from tests.dagster_project.conftest import Load
 from tests.dagster_project.plugins import ShelfSource
 from tests.dagster_project.running import materialize, recorded
 from vectorferry import Modality, SyncOptions, run_sync
-from vectorferry.connector.plugin import AssetState, CollectionError, ConfigurationError, LimitReachedError
-from vectorferry.dagster import VectorferrySync
+from vectorferry.connector._model._errors import NoSuchCollectionError
+from vectorferry.connector.plugin import AssetState, CollectionError, ConfigurationError, LimitReachedError, Listing
+from vectorferry.dagster import VectorferrySync, _sensors
 
 
 def tick(
@@ -315,6 +318,41 @@ def test_one_that_cannot_be_listed_costs_the_others_nothing(
     assert ranges_of(tick(defs, stored, second.cursor, "changes")) == ["ads"]
 
 
+def test_one_that_the_file_misnames_costs_the_others_nothing(
+    load: Load, source: ShelfSource, stored: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every tick had failed, and discovery had left the first runs of all of them to it."""
+
+    async def collections() -> list[str]:
+        if "typo" in source.wanted:
+            raise NoSuchCollectionError("collections: typo is not there")
+        return list(source.wanted)
+
+    monkeypatch.setattr(source, "collections", collections)
+    assert ranges_of(tick(load({"collections": ["ads", "news", "typo"]}), stored, sensor="changes")) == ["ads-news"]
+
+
+def test_one_whose_list_has_no_end_costs_the_others_nothing(
+    load: Load, source: ShelfSource, stored: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dagster had ended every tick before it could say where the next one begins."""
+    scan = source.scan
+
+    async def endless(collection: str) -> AsyncIterator[Listing]:
+        if collection == "ads":
+            await asyncio.Event().wait()
+        async for listing in scan(collection):
+            yield listing
+
+    monkeypatch.setattr(source, "scan", endless)
+    monkeypatch.setattr(_sensors, "SECONDS_TO_LOOK", 0.5)
+    defs = load()
+    stored.add_dynamic_partitions("media_collections", ["ads", "lectures", "news"])
+    first = tick(defs, stored, sensor="changes")
+    assert ranges_of(first) == []
+    assert ranges_of(tick(defs, stored, first.cursor, "changes")) == ["lectures-news"]
+
+
 # What ran outside.
 
 
@@ -409,6 +447,25 @@ def test_a_first_run_that_was_left_to_a_sensor_which_looks_no_more_is_asked_for(
     found = tick(defs, stored, found.cursor)
     assert requested(found) == ["talks", "lectures", "news", "ads"]
     assert requested(tick(defs, stored, found.cursor)) == []
+
+
+def test_a_first_run_that_was_left_to_a_sensor_which_never_asks_is_asked_for_once(
+    load: Load, stored: dg.DagsterInstance
+) -> None:
+    """Of a sensor whose ticks all fail, or that cannot list a collection, Dagster says that it is evaluated."""
+    defs = load()
+    evaluated(stored, "here", "media_changes")
+    found = tick(defs, stored)
+    assert requested(found) == []
+    found = tick(defs, stored, some_time_later(found.cursor))
+    assert requested(found) == ["ads", "lectures", "news"]
+    assert requested(tick(defs, stored, some_time_later(found.cursor))) == []
+
+
+def some_time_later(cursor: str | None) -> str:
+    """The cursor of a sensor of discovery as if that had been evaluated half an hour ago."""
+    kept = json.loads(cursor or "")
+    return json.dumps({**kept, "left": {key: since - 1_800 for key, since in kept["left"].items()}})
 
 
 def evaluated(
