@@ -7,6 +7,7 @@ from typing import NoReturn
 import dagster as dg
 import numpy as np
 import pytest
+from dagster._core.remote_representation.external_data import RepositorySnap
 
 from tests.connector.worlds import asset, assets, content, feature
 from tests.dagster_project import plugins
@@ -64,6 +65,12 @@ def test_every_table_is_an_asset_below_the_source(load: Load) -> None:
 def test_a_limit_can_be_set_for_all_that_reads_one_kind_of_source(load: Load) -> None:
     assets = load().get_repository_def().assets_defs_by_key
     assert {assets[dg.AssetKey(["media", table])].op.pool for table in TABLES} == {"shelf"}
+
+
+def test_what_the_ui_is_told_of_assets_can_be_told(load: Load) -> None:
+    """It had shown `[ModalityTable] (unserializable)`, which Dagster will refuse one day."""
+    told = RepositorySnap.from_def(load(checks={"quarantine": True}, sensors=["changes"]).get_repository_def())
+    assert [node for node in told.asset_nodes if "unserializable" in str(node.metadata)] == []
 
 
 def test_a_table_is_called_what_the_mapping_calls_it(load: Load, instance: dg.DagsterInstance) -> None:
