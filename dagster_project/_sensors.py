@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence, Set
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from os import environ
 from typing import Final, Literal, TypeVar
 
@@ -291,12 +292,14 @@ def _look(context: dg.SensorEvaluationContext, settings: SyncSettings, keys: Seq
 
 
 def _ids(context: dg.SensorEvaluationContext, settings: SyncSettings, keys: Sequence[str]) -> Mapping[str, str]:
-    """These partitions by the ids of their collections, without those that the source does not have."""
+    """These partitions by the ids of their collections, without those that the source does not have. Raises
+    `ConfigurationError` where none can be looked up."""
+    resolve_part(settings.source, environ, settings.where, ("source",))
     ids, collections = dict[str, str](), Collections(settings, environ)
     for key in keys:
         try:
             collection = collections.id_of(key)
-        except ConfigurationError as error:  # the file misnames this one; what all have in common fails further on
+        except ConfigurationError as error:  # the file misnames this one
             context.log.warning(f"{key}: {error}")
             continue
         if collection is not None:
@@ -330,7 +333,7 @@ def outside_sensor(
         current = getattr(context.resources, resource_key).settings(settings)
         cursors = _memory(context, READ, {})
         events: list[dg.AssetMaterialization] = []
-        key_of = _KeyOf(current)
+        key_of = _KeyOf(context, current)
         for place in sorted({min(target.places) for target in targets.values() if target.places}):
             before = cursors.get(str(place)) or _Read(_now() - LOOKS_BACK)
             try:
@@ -427,15 +430,17 @@ class _KeyOf:
     """The partition of a collection; None where the file names others only. What the file calls by a name is looked up
     at the source."""
 
-    def __init__(self, settings: SyncSettings) -> None:
+    def __init__(self, context: dg.SensorEvaluationContext, settings: SyncSettings) -> None:
+        self._context = context
+        self._settings = settings
         self._names = {partition_key(name) for name in named_collections(settings)}
-        self._collections = Collections(settings, environ)
-        self._by_id: dict[str, str] | None = None
 
     def __call__(self, collection: str) -> str | None:
         key = partition_key(collection)
         if not self._names or key in self._names:
             return key
-        if self._by_id is None:
-            self._by_id = {str(self._collections.id_of(each)): each for each in self._names}
         return self._by_id.get(collection)
+
+    @cached_property
+    def _by_id(self) -> Mapping[str, str]:
+        return _ids(self._context, self._settings, sorted(self._names))

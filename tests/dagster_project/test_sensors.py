@@ -182,9 +182,12 @@ def test_named_collections_need_neither_source_nor_key(load: Load, stored: dg.Da
     assert requested(tick(defs, stored)) == ["ads"]
 
 
-def test_a_missing_key_fails_the_tick_with_the_variable_s_name(load: Load, stored: dg.DagsterInstance) -> None:
+@pytest.mark.parametrize("sensor", ["discovery", "changes"])
+def test_a_missing_key_fails_the_tick_with_the_variable_s_name(
+    load: Load, stored: dg.DagsterInstance, sensor: str
+) -> None:
     with pytest.raises(ConfigurationError, match=r"source\.api_key: environment variable NO_SUCH_KEY is not set"):
-        tick(load({"api_key": "${NO_SUCH_KEY}"}), stored)
+        tick(load({"api_key": "${NO_SUCH_KEY}"}), stored, sensor=sensor)
 
 
 def test_it_runs_by_itself_where_the_file_says_what_to_read(load: Load) -> None:
@@ -322,14 +325,20 @@ def test_one_that_the_file_misnames_costs_the_others_nothing(
     load: Load, source: ShelfSource, stored: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every tick had failed, and discovery had left the first runs of all of them to it."""
+    without_typo(source, monkeypatch)
+    assert ranges_of(tick(load({"collections": ["ads", "news", "typo"]}), stored, sensor="changes")) == ["ads-news"]
+
+
+def without_typo(source: ShelfSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the source say of the collection `typo` what services do."""
 
     async def collections() -> list[str]:
-        if "typo" in source.wanted:
+        ids = [source.names.get(name, name) for name in source.wanted if name != "typo"]
+        if not ids:
             raise NoSuchCollectionError("collections: typo is not there")
-        return list(source.wanted)
+        return ids
 
     monkeypatch.setattr(source, "collections", collections)
-    assert ranges_of(tick(load({"collections": ["ads", "news", "typo"]}), stored, sensor="changes")) == ["ads-news"]
 
 
 def test_one_whose_list_has_no_end_costs_the_others_nothing(
@@ -397,6 +406,20 @@ def test_what_the_file_calls_by_name_is_recorded_under_that_name(
             name="media", source={"type": "shelf", "collections": ["my ads"]}, destinations=[{"type": "box"}]
         ).settings()
     )
+    assert {event.partition for event in tick(defs, stored, sensor="outside").asset_events} == {"my%20ads"}
+
+
+def test_one_that_the_file_misnames_costs_those_that_it_calls_by_name_nothing(
+    load: Load, source: ShelfSource, stored: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source.names = {"my ads": "ads"}
+    without_typo(source, monkeypatch)
+    named = {"collections": ["typo", "my ads"]}
+    defs = load(named)
+    by_hand = VectorferrySync(name="media", source={"type": "shelf", **named}, destinations=[{"type": "box"}])
+    run_sync(by_hand.settings())
+    with pytest.raises(ConfigurationError, match="NO_SUCH_KEY is not set"):  # what all have in common
+        tick(load({**named, "api_key": "${NO_SUCH_KEY}"}), stored, sensor="outside")
     assert {event.partition for event in tick(defs, stored, sensor="outside").asset_events} == {"my%20ads"}
 
 
