@@ -192,7 +192,6 @@ def changes_sensor(
     def look(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         check_name(context.instance, settings, _location(context))
         current = getattr(context.resources, resource_key).settings(settings)
-        partitions.add(context.instance, partitions.file_keys)
         due = partitions.current(context.instance)
         order = partitions.get_partition_keys(dynamic_partitions_store=context.instance)
         busy = unfinished(context.instance, job.name, keys, order)
@@ -212,6 +211,7 @@ def changes_sensor(
         if is_reshaped:  # those that are busy just now, or that there was no time for, are asked for later
             marks = dict(seen.found)
         spans = list(ranges(changed, order, len(order)))
+        partitions.add(context.instance, [key for key in order if key in changed])  # the rest is new for discovery
         since = before.since or f"{_now():%Y%m%dT%H%M%S}"
         asked = {**waiting, **{key: _Ask(_now().timestamp(), synced.get(key)) for key in changed}}
         after = _Marks(marks, before.requested + len(spans), seen.next, since, shape, asked)

@@ -485,6 +485,17 @@ def test_a_first_run_that_was_left_to_a_sensor_which_never_asks_is_asked_for_onc
     assert requested(tick(defs, stored, some_time_later(found.cursor))) == []
 
 
+def test_what_the_sensor_of_changes_has_not_asked_for_is_new_for_discovery(
+    load: Load, source: ShelfSource, stored: dg.DagsterInstance
+) -> None:
+    """It had stored every key that the file names before it looked, whereupon none was new any more."""
+    source.errors["ads"] = CollectionError("403: the key may not list it")
+    defs = load({"collections": ["ads", "lectures", "news"]})
+    assert ranges_of(tick(defs, stored, sensor="changes")) == ["lectures-news"]
+    assert requested(tick(defs, stored)) == ["ads"]
+    assert stored.get_dynamic_partitions("media_collections") == ["lectures", "news", "ads"]
+
+
 def some_time_later(cursor: str | None) -> str:
     """The cursor of a sensor of discovery as if that had been evaluated half an hour ago."""
     kept = json.loads(cursor or "")
