@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeAlias
 
 import dagster as dg
+from dagster._core.definitions.metadata.metadata_value import ObjectMetadataValue
 
 from vectorferry import SyncSettings
 from vectorferry.connector.plugin import ConfigurationError, DestinationSettings
@@ -131,7 +132,8 @@ def build_vectorferry_specs(
     source = translator.get_source_spec(settings).key
     return [
         _by_itself(translator.get_asset_spec(target), source).merge_attributes(
-            metadata={TARGET: target, TRANSLATOR: translator}
+            # the UI is told the names of their classes, and steps get the objects
+            metadata={TARGET: ObjectMetadataValue(target), TRANSLATOR: ObjectMetadataValue(translator)}
         )
         for target in targets_of(settings)
     ]
@@ -201,12 +203,13 @@ def vectorferry_assets(
 
 def targets_in(context: dg.AssetExecutionContext) -> dict[dg.AssetKey, Target]:
     """The tables and indexes behind the selected assets of a step."""
-    return {spec.key: spec.metadata[TARGET] for spec in _specs(context) if spec.key in context.selected_asset_keys}
+    specs = (spec for spec in _specs(context) if spec.key in context.selected_asset_keys)
+    return {spec.key: spec.metadata[TARGET].instance for spec in specs}
 
 
 def translator_in(context: dg.AssetExecutionContext) -> VectorferryTranslator:
     """What made the assets of a step from tables and indexes."""
-    translator: VectorferryTranslator = _specs(context)[0].metadata[TRANSLATOR]
+    translator: VectorferryTranslator = _specs(context)[0].metadata[TRANSLATOR].instance
     return translator
 
 

@@ -312,9 +312,9 @@ def _changes(summary: Summary, statuses: Sequence[Status], modality: Modality, c
 
 
 def is_written(destination: DestinationSummary, modality: Modality, collection: str) -> bool:
-    """Whether the run has written features of a modality of a collection into a destination."""
+    """Whether the run has written features of a modality of a collection, or their vectors, into a destination."""
     counts = _counts(destination, modality, collection) if collection in destination.by_collection else {}
-    return bool(counts.get("inserted") or counts.get("updated"))
+    return any(counts.get(kind) for kind in ("inserted", "updated", "vectors_written"))
 
 
 def _counts(destination: DestinationSummary, modality: Modality, collection: str) -> dict[str, int]:

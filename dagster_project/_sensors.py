@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence, Set
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from os import environ
 from typing import Final, Literal, TypeVar
 
@@ -20,6 +21,7 @@ from vectorferry.connector._engine import run_marks
 from vectorferry.connector.plugin import (
     MODALITIES,
     Capability,
+    ConfigurationError,
     DestinationError,
     LimitReachedError,
     RecordedRun,
@@ -33,6 +35,8 @@ from vectorferry.dagster._targets import ModalityTable, Target
 
 SECONDS_BETWEEN_TICKS: Final = 60
 RUNS_PER_TICK: Final = 10
+SECONDS_TO_LEAVE: Final = 600
+"""A first run to the sensor of changes, which may fail with every tick, or cannot list that collection."""
 Kept = TypeVar("Kept")
 
 
@@ -87,12 +91,15 @@ def discovery_sensor(
         waiting = sorted(set(before.left).intersection(known, keys))
         busy = unfinished(context.instance, job.name, assets, known) if gone or waiting else set()
         synced = _last_synced(context.instance, min(assets)).keys() if new or waiting else set()
-        left = {*waiting, *new} - busy - synced
+        left = {key: before.left.get(key, _now().timestamp()) for key in {*waiting, *new} - busy - synced}
+        first = [key for key in new if key not in left]  # which that one may have seen, before they went and came back
         if is_evaluated(context.instance, settings, "changes"):
-            first = [key for key in new if key not in left]  # which it may have seen, before they went and came back
+            due = [key for key in waiting if key in left and left[key] <= _now().timestamp() - SECONDS_TO_LEAVE]
         else:
-            first = [*new, *(key for key in waiting if key in left)][:RUNS_PER_TICK]
-        collections = _Collections(new, first, left.difference(first), gone, busy, len(keys))
+            due = sorted(left, key=lambda key: (key in waiting, key))
+        first = [*first, *due][:RUNS_PER_TICK]
+        left = {key: since for key, since in left.items() if key not in first}
+        collections = _Collections(new, first, left, gone, busy, len(keys))
         return _asked_for(partitions, collections, before)
 
     return discover
@@ -103,13 +110,13 @@ class _Cursor:
     """The number of runs requested so far, since when, is part of every run key: Dagster remembers run keys for good, a
     collection that went and came back has to be asked for again, and somebody may reset the cursor. `vanished` are the
     partitions that were asked for since their collection is gone: where the guard keeps it, asking again would only
-    fail again. `left` are those whose first run is left to the sensor of changes, as long as that is running: it asks
-    for whatever it has not seen before."""
+    fail again. `left` are those whose first run is left to the sensor of changes, since when: it asks for whatever it
+    has not seen before, as long as it is running and can see it."""
 
     requested: int = 0
     vanished: Sequence[str] = ()
     since: str = ""
-    left: Sequence[str] = ()
+    left: Mapping[str, float] = field(default_factory=dict)
 
 
 CURSOR: Final = TypeAdapter(_Cursor)
@@ -122,7 +129,7 @@ class _Collections:
 
     new: Sequence[str]
     first: Sequence[str]
-    left: Set[str]
+    left: Mapping[str, float]
     gone: Set[str]
     busy: Set[str]
     total: int
@@ -135,7 +142,7 @@ def _asked_for(partitions: CollectionPartitions, collections: _Collections, befo
     due = [*collections.first, *settled]
     since = before.since or f"{_now():%Y%m%dT%H%M%S}"
     vanished = sorted(collections.gone & {*before.vanished, *settled})
-    after = _Cursor(before.requested + len(due), vanished, since, sorted(collections.left))
+    after = _Cursor(before.requested + len(due), vanished, since, collections.left)
     return dg.SensorResult(
         dynamic_partitions_requests=[partitions.build_add_request(collections.new)] if collections.new else None,
         run_requests=[dg.RunRequest(run_key=f"{since}-{before.requested}-{key}", partition_key=key) for key in due]
@@ -185,7 +192,6 @@ def changes_sensor(
     def look(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         check_name(context.instance, settings, _location(context))
         current = getattr(context.resources, resource_key).settings(settings)
-        partitions.add(context.instance, partitions.file_keys)
         due = partitions.current(context.instance)
         order = partitions.get_partition_keys(dynamic_partitions_store=context.instance)
         busy = unfinished(context.instance, job.name, keys, order)
@@ -205,6 +211,7 @@ def changes_sensor(
         if is_reshaped:  # those that are busy just now, or that there was no time for, are asked for later
             marks = dict(seen.found)
         spans = list(ranges(changed, order, len(order)))
+        partitions.add(context.instance, [key for key in order if key in changed])  # the rest is new for discovery
         since = before.since or f"{_now():%Y%m%dT%H%M%S}"
         asked = {**waiting, **{key: _Ask(_now().timestamp(), synced.get(key)) for key in changed}}
         after = _Marks(marks, before.requested + len(spans), seen.next, since, shape, asked)
@@ -275,14 +282,29 @@ def _look(context: dg.SensorEvaluationContext, settings: SyncSettings, keys: Seq
     began = time.monotonic()
     before = _memory(context, MARKS, _Marks())
     turned = [*(key for key in sorted(keys) if key >= before.next), *(key for key in sorted(keys) if key < before.next)]
-    collections = Collections(settings, environ)
-    ids = {collection: key for key in turned if (collection := collections.id_of(key)) is not None}
+    ids = _ids(context, settings, turned)
     known = {collection: before.marks[key] for collection, key in ids.items() if key in before.marks}
     marks = run_marks(settings, list(ids), known, seconds=SECONDS_TO_LOOK - (time.monotonic() - began))
     for collection, error in marks.errors.items():
         context.log.warning(f"{ids[collection]}: {error}")
     left = [key for collection, key in ids.items() if collection not in marks.found and collection not in marks.errors]
     return _Seen(before, {ids[each]: mark for each, mark in marks.found.items()}, left[0] if left else "")
+
+
+def _ids(context: dg.SensorEvaluationContext, settings: SyncSettings, keys: Sequence[str]) -> Mapping[str, str]:
+    """These partitions by the ids of their collections, without those that the source does not have. Raises
+    `ConfigurationError` where none can be looked up."""
+    resolve_part(settings.source, environ, settings.where, ("source",))
+    ids, collections = dict[str, str](), Collections(settings, environ)
+    for key in keys:
+        try:
+            collection = collections.id_of(key)
+        except ConfigurationError as error:  # the file misnames this one
+            context.log.warning(f"{key}: {error}")
+            continue
+        if collection is not None:
+            ids[collection] = key
+    return ids
 
 
 RUNS_PER_LOOK: Final = 100
@@ -311,7 +333,7 @@ def outside_sensor(
         current = getattr(context.resources, resource_key).settings(settings)
         cursors = _memory(context, READ, {})
         events: list[dg.AssetMaterialization] = []
-        key_of = _KeyOf(current)
+        key_of = _KeyOf(context, current)
         for place in sorted({min(target.places) for target in targets.values() if target.places}):
             before = cursors.get(str(place)) or _Read(_now() - LOOKS_BACK)
             try:
@@ -408,15 +430,17 @@ class _KeyOf:
     """The partition of a collection; None where the file names others only. What the file calls by a name is looked up
     at the source."""
 
-    def __init__(self, settings: SyncSettings) -> None:
+    def __init__(self, context: dg.SensorEvaluationContext, settings: SyncSettings) -> None:
+        self._context = context
+        self._settings = settings
         self._names = {partition_key(name) for name in named_collections(settings)}
-        self._collections = Collections(settings, environ)
-        self._by_id: dict[str, str] | None = None
 
     def __call__(self, collection: str) -> str | None:
         key = partition_key(collection)
         if not self._names or key in self._names:
             return key
-        if self._by_id is None:
-            self._by_id = {str(self._collections.id_of(each)): each for each in self._names}
         return self._by_id.get(collection)
+
+    @cached_property
+    def _by_id(self) -> Mapping[str, str]:
+        return _ids(self._context, self._settings, sorted(self._names))

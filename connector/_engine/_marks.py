@@ -3,6 +3,7 @@ same as long as what is ready there is the same."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from vectorferry.connector._model._errors import (
     CredentialsError,
     IncompleteScanError,
     LimitReachedError,
+    SourceError,
     VectorferryError,
 )
 from vectorferry.connector._model._records import AssetState, Listing
@@ -45,8 +47,8 @@ def run_marks(
     seconds: float,
     environ: Mapping[str, str] = process_environ,
 ) -> Marks:
-    """The marks of these collections now; `before` are those that were found last. No collection is begun with after so
-    many seconds.
+    """The marks of these collections now, of as many as so many seconds suffice for; `before` are those that were found
+    last. One that all of the time does not suffice for has an error, so that those behind it are not kept out for good.
 
     Of a source that lists its changes only these are listed, and deletes are not seen; of any other one everything is
     listed. Raises what would be so of all collections: `ConfigurationError`, `CredentialsError`, `LimitReachedError`.
@@ -56,11 +58,17 @@ def run_marks(
 
     async def mark_all() -> Marks:
         marks = Marks()
-        for collection in collections:
-            if time.monotonic() >= until:
-                break
+        for collection in collections if seconds > 0 else ():
             try:
-                marks.found[collection] = await mark(source, collection, before.get(collection, ""))
+                async with asyncio.timeout(until - time.monotonic()):
+                    marks.found[collection] = await mark(source, collection, before.get(collection, ""))
+            except TimeoutError:
+                if collection == collections[0]:
+                    marks.errors[collection] = SourceError(
+                        f"its list takes longer than the {seconds:.0f} s that there are to look for changes; "
+                        "give the sync a `schedule`"
+                    )
+                break
             except (ConfigurationError, CredentialsError, LimitReachedError):
                 raise
             except VectorferryError as error:

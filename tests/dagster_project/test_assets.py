@@ -5,7 +5,9 @@ from datetime import UTC, datetime
 from typing import NoReturn
 
 import dagster as dg
+import numpy as np
 import pytest
+from dagster._core.remote_representation.external_data import RepositorySnap
 
 from tests.connector.worlds import asset, assets, content, feature
 from tests.dagster_project import plugins
@@ -26,6 +28,7 @@ from vectorferry.connector.plugin import (
     Modality,
     RetryableError,
     SourceError,
+    Vector,
     VectorferryError,
 )
 from vectorferry.connector.testing import MemoryDestination
@@ -62,6 +65,12 @@ def test_every_table_is_an_asset_below_the_source(load: Load) -> None:
 def test_a_limit_can_be_set_for_all_that_reads_one_kind_of_source(load: Load) -> None:
     assets = load().get_repository_def().assets_defs_by_key
     assert {assets[dg.AssetKey(["media", table])].op.pool for table in TABLES} == {"shelf"}
+
+
+def test_what_the_ui_is_told_of_assets_can_be_told(load: Load) -> None:
+    """It had shown `[ModalityTable] (unserializable)`, which Dagster will refuse one day."""
+    told = RepositorySnap.from_def(load(checks={"quarantine": True}, sensors=["changes"]).get_repository_def())
+    assert [node for node in told.asset_nodes if "unserializable" in str(node.metadata)] == []
 
 
 def test_a_table_is_called_what_the_mapping_calls_it(load: Load, instance: dg.DagsterInstance) -> None:
@@ -437,6 +446,12 @@ def test_a_table_says_where_it_is_and_shows_some_rows(
     assert len(lines[2]) < 400
     assert materialize(defs, instance, "ads").success
     assert "sample" not in recorded(instance, "media/video")["ads"]  # nothing was written
+    vectors: dict[str, Vector] = {"multimodal-v1": np.array([1, 2, 3], np.float32)}
+    source.assets["ads"]["a0000"] = asset("a0000", 2, [feature("s0", text=HOSTILE_TEXT, vectors=vectors)])
+    assert materialize(defs, instance, "ads").success
+    said = recorded(instance, "media/video")["ads"]
+    assert (said["updated"], said["vectors_written"]) == (0, 1)
+    assert len(said["sample"].splitlines()) == 5
 
 
 @pytest.mark.long

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import time
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import NoReturn
 
@@ -26,8 +28,9 @@ from tests.dagster_project.conftest import Load
 from tests.dagster_project.plugins import ShelfSource
 from tests.dagster_project.running import materialize, recorded
 from vectorferry import Modality, SyncOptions, run_sync
-from vectorferry.connector.plugin import AssetState, CollectionError, ConfigurationError, LimitReachedError
-from vectorferry.dagster import VectorferrySync
+from vectorferry.connector._model._errors import NoSuchCollectionError
+from vectorferry.connector.plugin import AssetState, CollectionError, ConfigurationError, LimitReachedError, Listing
+from vectorferry.dagster import VectorferrySync, _sensors
 
 
 def tick(
@@ -179,9 +182,12 @@ def test_named_collections_need_neither_source_nor_key(load: Load, stored: dg.Da
     assert requested(tick(defs, stored)) == ["ads"]
 
 
-def test_a_missing_key_fails_the_tick_with_the_variable_s_name(load: Load, stored: dg.DagsterInstance) -> None:
+@pytest.mark.parametrize("sensor", ["discovery", "changes"])
+def test_a_missing_key_fails_the_tick_with_the_variable_s_name(
+    load: Load, stored: dg.DagsterInstance, sensor: str
+) -> None:
     with pytest.raises(ConfigurationError, match=r"source\.api_key: environment variable NO_SUCH_KEY is not set"):
-        tick(load({"api_key": "${NO_SUCH_KEY}"}), stored)
+        tick(load({"api_key": "${NO_SUCH_KEY}"}), stored, sensor=sensor)
 
 
 def test_it_runs_by_itself_where_the_file_says_what_to_read(load: Load) -> None:
@@ -315,6 +321,47 @@ def test_one_that_cannot_be_listed_costs_the_others_nothing(
     assert ranges_of(tick(defs, stored, second.cursor, "changes")) == ["ads"]
 
 
+def test_one_that_the_file_misnames_costs_the_others_nothing(
+    load: Load, source: ShelfSource, stored: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every tick had failed, and discovery had left the first runs of all of them to it."""
+    without_typo(source, monkeypatch)
+    assert ranges_of(tick(load({"collections": ["ads", "news", "typo"]}), stored, sensor="changes")) == ["ads-news"]
+
+
+def without_typo(source: ShelfSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the source say of the collection `typo` what services do."""
+
+    async def collections() -> list[str]:
+        ids = [source.names.get(name, name) for name in source.wanted if name != "typo"]
+        if not ids:
+            raise NoSuchCollectionError("collections: typo is not there")
+        return ids
+
+    monkeypatch.setattr(source, "collections", collections)
+
+
+def test_one_whose_list_has_no_end_costs_the_others_nothing(
+    load: Load, source: ShelfSource, stored: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dagster had ended every tick before it could say where the next one begins."""
+    scan = source.scan
+
+    async def endless(collection: str) -> AsyncIterator[Listing]:
+        if collection == "ads":
+            await asyncio.Event().wait()
+        async for listing in scan(collection):
+            yield listing
+
+    monkeypatch.setattr(source, "scan", endless)
+    monkeypatch.setattr(_sensors, "SECONDS_TO_LOOK", 0.5)
+    defs = load()
+    stored.add_dynamic_partitions("media_collections", ["ads", "lectures", "news"])
+    first = tick(defs, stored, sensor="changes")
+    assert ranges_of(first) == []
+    assert ranges_of(tick(defs, stored, first.cursor, "changes")) == ["lectures-news"]
+
+
 # What ran outside.
 
 
@@ -359,6 +406,20 @@ def test_what_the_file_calls_by_name_is_recorded_under_that_name(
             name="media", source={"type": "shelf", "collections": ["my ads"]}, destinations=[{"type": "box"}]
         ).settings()
     )
+    assert {event.partition for event in tick(defs, stored, sensor="outside").asset_events} == {"my%20ads"}
+
+
+def test_one_that_the_file_misnames_costs_those_that_it_calls_by_name_nothing(
+    load: Load, source: ShelfSource, stored: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source.names = {"my ads": "ads"}
+    without_typo(source, monkeypatch)
+    named = {"collections": ["typo", "my ads"]}
+    defs = load(named)
+    by_hand = VectorferrySync(name="media", source={"type": "shelf", **named}, destinations=[{"type": "box"}])
+    run_sync(by_hand.settings())
+    with pytest.raises(ConfigurationError, match="NO_SUCH_KEY is not set"):  # what all have in common
+        tick(load({**named, "api_key": "${NO_SUCH_KEY}"}), stored, sensor="outside")
     assert {event.partition for event in tick(defs, stored, sensor="outside").asset_events} == {"my%20ads"}
 
 
@@ -409,6 +470,36 @@ def test_a_first_run_that_was_left_to_a_sensor_which_looks_no_more_is_asked_for(
     found = tick(defs, stored, found.cursor)
     assert requested(found) == ["talks", "lectures", "news", "ads"]
     assert requested(tick(defs, stored, found.cursor)) == []
+
+
+def test_a_first_run_that_was_left_to_a_sensor_which_never_asks_is_asked_for_once(
+    load: Load, stored: dg.DagsterInstance
+) -> None:
+    """Of a sensor whose ticks all fail, or that cannot list a collection, Dagster says that it is evaluated."""
+    defs = load()
+    evaluated(stored, "here", "media_changes")
+    found = tick(defs, stored)
+    assert requested(found) == []
+    found = tick(defs, stored, some_time_later(found.cursor))
+    assert requested(found) == ["ads", "lectures", "news"]
+    assert requested(tick(defs, stored, some_time_later(found.cursor))) == []
+
+
+def test_what_the_sensor_of_changes_has_not_asked_for_is_new_for_discovery(
+    load: Load, source: ShelfSource, stored: dg.DagsterInstance
+) -> None:
+    """It had stored every key that the file names before it looked, whereupon none was new any more."""
+    source.errors["ads"] = CollectionError("403: the key may not list it")
+    defs = load({"collections": ["ads", "lectures", "news"]})
+    assert ranges_of(tick(defs, stored, sensor="changes")) == ["lectures-news"]
+    assert requested(tick(defs, stored)) == ["ads"]
+    assert stored.get_dynamic_partitions("media_collections") == ["lectures", "news", "ads"]
+
+
+def some_time_later(cursor: str | None) -> str:
+    """The cursor of a sensor of discovery as if that had been evaluated half an hour ago."""
+    kept = json.loads(cursor or "")
+    return json.dumps({**kept, "left": {key: since - 1_800 for key, since in kept["left"].items()}})
 
 
 def evaluated(
