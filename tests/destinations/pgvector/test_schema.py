@@ -386,7 +386,9 @@ def test_vectors_that_have_gone_with_the_extension_can_be_read_again(prepared: P
 
 @pytest.mark.parametrize(
     ("table", "column"),
-    family([("video", "start_time"), ("video__model_v1", "embedding"), ("assets", "url"), ("_sync_ledger", "features")]),
+    family(
+        [("video", "start_time"), ("video__model_v1", "embedding"), ("assets", "url"), ("_sync_ledger", "features")]
+    ),
 )
 def test_a_column_that_goes_while_a_batch_is_written_is_named(
     destination: PgvectorDestination, sql: Sql, table: str, column: str
