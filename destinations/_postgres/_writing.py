@@ -155,9 +155,15 @@ def types_of(tables: Collection[Table]) -> Question:
     return sql.Composed([_COLUMN_TYPES]), (schema, array_literal([table.name for table in tables]))
 
 
-def types_in(rows: Iterable[Row], table: Table, columns: Iterable[str]) -> ColumnTypes:
-    """Those of these columns of one of the tables."""
+def types_in(rows: Iterable[Row], table: Table, columns: Collection[str]) -> ColumnTypes:
+    """Those of these columns of one of the tables. Raises `DestinationError` where one has gone since it was made."""
     types = {str(column): ColumnType(oid, str(name)) for of, column, oid, name in rows if of == table.name}
+    if missing := [column for column in columns if column not in types]:
+        raise DestinationError(
+            f"the table {table.schema}.{table.name} has no column {missing[0]} any more: it was dropped while this was "
+            "writing. Run `vectorferry sync` again: it makes the column anew, or says what to do; nothing of the batch "
+            "was written."
+        )
     return {column: types[column] for column in columns}
 
 

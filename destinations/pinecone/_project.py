@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache, partial
 from ssl import SSLContext
-from typing import Final, TypeAlias, TypedDict
+from threading import Lock
+from typing import Final, TypeAlias, TypedDict, TypeVar
 from urllib.parse import quote, unquote
 
 import httpx
@@ -22,7 +23,6 @@ from vectorferry.connector.plugin import (
     Allowance,
     ConfigurationError,
     DestinationError,
-    abandonable,
     begin_abandonable,
     pause,
 )
@@ -40,6 +40,7 @@ _VECTOR_TAG: Final = "vectorferry-vector"
 _LONGEST_TAG: Final = 120
 _SECONDS_TO_READY: Final = 300.0
 
+T = TypeVar("T")
 IndexList: TypeAlias = Callable[[], list[IndexModel]]
 """Waits for a list of indexes that was asked for."""
 
@@ -95,6 +96,7 @@ class Project:
                 source_tag=_SOURCE_TAG,
                 **_proxy_settings(settings.host),
             )
+        self._sdk_users, self._lock = 1, Lock()
         self._pool = ThreadPoolExecutor(settings.limits.concurrency, thread_name_prefix="pinecone-write")
         self._writers: dict[str, IndexWriter] = {}
         self._readers: dict[str, IndexReader] = {}
@@ -102,7 +104,7 @@ class Project:
 
     def begin_listing(self) -> IndexList:
         """Ask for a list of the indexes; what waits for it. It may have changed by then."""
-        return begin_abandonable(lambda: list(self._sdk.indexes.list()))
+        return self._begin(lambda: list(self._sdk.indexes.list()))
 
     def indexes(self, known: Container[str], listing: IndexList | None = None) -> Mapping[str, IndexRow]:
         """By name, the project's indexes for vectors that are `known`, or that this sync has made, as their tags
@@ -127,7 +129,7 @@ class Project:
         """
         name = index_name(self._settings.prefix, spec)
         with translated(f"making the index {name}", self._settings.api_key):
-            creating = begin_abandonable(partial(self._create, name, spec))
+            creating = self._begin(partial(self._create, name, spec))
             self._read_authorities()  # the first write would wait for that
             created = creating()
         model = self._ready(name)
@@ -184,7 +186,29 @@ class Project:
             writer.close()
         for reader in self._readers.values():
             reader.close()
-        self._sdk.close()
+        self._leave_sdk()
+
+    def _begin(self, ask: Callable[[], T]) -> Callable[[], T]:
+        """Begin a request of the SDK's; what waits for its answer. Where nobody does, it may outlast this project, and
+        would leave its connection open."""
+        with self._lock:
+            self._sdk_users += 1
+
+        def request() -> T:
+            try:
+                return ask()
+            finally:
+                self._leave_sdk()
+
+        return begin_abandonable(request)
+
+    def _leave_sdk(self) -> None:
+        """Whoever is the last one closes it."""
+        with self._lock:
+            self._sdk_users -= 1
+            is_last = not self._sdk_users
+        if is_last:
+            self._sdk.close()
 
     def _own(self, model: IndexModel, known: Container[str]) -> Iterator[IndexRow]:
         tags = model.tags or {}
@@ -213,7 +237,7 @@ class Project:
         def described() -> IndexModel:
             with translated(f"looking at the index {name}", self._settings.api_key):
                 try:
-                    return abandonable(partial(self._sdk.indexes.describe, name))
+                    return self._begin(partial(self._sdk.indexes.describe, name))()
                 except NotFoundError:
                     raise _MissingError(f"the index {name} is gone: somebody has deleted it. Run again.") from None
 

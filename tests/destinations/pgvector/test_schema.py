@@ -384,6 +384,22 @@ def test_vectors_that_have_gone_with_the_extension_can_be_read_again(prepared: P
     assert list(again.discrepancies("ads", None)) == []
 
 
+@pytest.mark.parametrize(
+    ("table", "column"),
+    family(
+        [("video", "start_time"), ("video__model_v1", "embedding"), ("assets", "url"), ("_sync_ledger", "features")]
+    ),
+)
+def test_a_column_that_goes_while_a_batch_is_written_is_named(
+    destination: PgvectorDestination, sql: Sql, table: str, column: str
+) -> None:
+    destination.apply(batch(asset("a", feature("f1"))))
+    sql.execute(f"ALTER TABLE {table} DROP COLUMN {column} CASCADE".encode())
+    with pytest.raises(DestinationError, match=column):
+        destination.apply(batch(asset("a", feature("f1", start_time=2.0), fingerprint="2"), asset("b", feature("f1"))))
+    assert sql.execute("SELECT asset_id FROM video").fetchall() == [("a",)]
+
+
 def test_a_type_that_somebody_else_made_is_left_alone(destination: PgvectorDestination, sql: Sql) -> None:
     sql.execute("CREATE DOMAIN video_model_v1_match AS text")
     destination.apply(batch(asset("a", feature("f1"))))

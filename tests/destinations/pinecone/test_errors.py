@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ssl
+import threading
+import warnings
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -10,11 +13,18 @@ from pinecone import Pinecone, RetryConfig
 from pinecone import errors as sdk
 from pinecone._internal.http_client import get_budget_registry
 
-from tests.pinecone import pinecone_alone
+from tests.pinecone import forget_budgets, pinecone_alone, pinecone_destination
+from tests.waiting import PATIENCE, wait_until
 from vectorferry.connector.http import Answer, Meaning, meaning_of
 from vectorferry.connector.http._answer import Judge
-from vectorferry.connector.plugin import CredentialsError, DestinationError, RetryableError, VectorferryError
-from vectorferry.connector.sandbox import Fault, Status, running_sandbox
+from vectorferry.connector.plugin import (
+    CredentialsError,
+    DestinationError,
+    RetryableError,
+    SchemaMapping,
+    VectorferryError,
+)
+from vectorferry.connector.sandbox import Fault, Stall, Status, running_sandbox
 from vectorferry.destinations.pinecone._errors import refusal, translated
 
 KEY = "pcsk_abcdefghijklmnop"
@@ -130,3 +140,23 @@ def test_what_the_sdk_really_raises(status: int, kind: type[VectorferryError]) -
     get_budget_registry()._reset()
     if isinstance(caught.value, RetryableError):
         assert caught.value.after == 1
+
+
+def test_a_list_that_outlasts_its_destination_leaves_no_connection_open() -> None:
+    stalled = Fault(route="pinecone.indexes.list", do=Stall(seconds=PATIENCE))
+    others = threading.enumerate()
+    with (
+        running_sandbox(pinecone_alone(faults=(stalled,))) as sandbox,
+        warnings.catch_warnings(record=True) as unclosed,
+    ):
+        warnings.simplefilter("always", ResourceWarning)
+        destination = pinecone_destination(sandbox, "postgresql://127.0.0.1:1/media", "media")
+        with pytest.raises(DestinationError, match="cannot connect to Postgres"):
+            destination.prepare(SchemaMapping())
+        wait_until(lambda: sandbox.faults.hits() == [1])
+        destination.close()
+        sandbox.faults.clear()
+        wait_until(lambda: all(one in others for one in threading.enumerate() if one.name == "abandonable"))
+        forget_budgets()
+    port = str(urlsplit(sandbox.url).port)
+    assert [each for each in unclosed if port in str(each.message)] == []
