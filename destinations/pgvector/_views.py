@@ -83,7 +83,7 @@ class StoredLayers:
         the view, and with it would go what others have built upon that."""
         view = shown.layer.view
         _, obstacle = self.seals.get(view, ("", None))
-        if obstacle is not None or _is_extendable(self.columns[view], _view_columns(shown)):
+        if obstacle is not None or _is_extendable(self.columns.get(view, {}), _view_columns(shown)):
             return obstacle
         others = dependants_of_relation(driver, sql.Identifier(schema, view).as_string())
         return f"{', '.join(others)} {'depends' if len(others) == 1 else 'depend'} on it" if others else None
