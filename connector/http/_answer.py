@@ -226,7 +226,7 @@ def _until_named_time(answer: Answer) -> float | None:
         return None
     if moment is None:
         return None
-    return _until((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp(), answer)
+    return _until(_seconds(moment), answer)
 
 
 def _until(moment: float | None, answer: Answer) -> float | None:
@@ -242,6 +242,11 @@ def service_time(headers: Mapping[str, str]) -> float:
 
 def _timestamp(value: str) -> float | None:
     try:
-        return parsedate_to_datetime(value).timestamp()
+        return _seconds(parsedate_to_datetime(value))
     except (ValueError, OverflowError):
         return None
+
+
+def _seconds(moment: datetime) -> float:
+    """Seconds since 1970 at a moment, in UTC where it names no zone: the one of this machine is no service's."""
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -249,7 +249,7 @@ def preparation(relations: Relations, schema: SyncSchema) -> Preparation:
         damaged=damaged,
         replaced=[
             *replaced_functions(schema.name, schema.database.extension_schema, schema.mapping, functions),
-            *_replacements(schema, present),
+            *_replacements(connection, schema, present),
         ],
         reread=reread,
         foreign=relations.why_foreign(schema.written_tables()),
@@ -294,13 +294,13 @@ def _present_in(
     return _Present(StoredLayers(relations.columns, functions, by_view), comments)
 
 
-def _replacements(schema: SyncSchema, present: _Present) -> Iterator[str]:
+def _replacements(connection: Connection, schema: SyncSchema, present: _Present) -> Iterator[str]:
     """What is said of layers that were made as this version makes them, and are not so any more."""
     extension = schema.database.extension_schema
     for entry in schema.catalogue.values():
         for shown, recorded in _shown(schema, schema.catalogue, entry):
             if _ingredients_of(recorded) == layer_digest(shown, schema.name, extension):
-                yield from present.layers.replacements(shown.layer, _seal_of(recorded))
+                yield from present.layers.replacements(driver_of(connection), schema.name, shown, _seal_of(recorded))
 
 
 _Columns: TypeAlias = Mapping[str, Mapping[str, str]]
@@ -597,7 +597,7 @@ def refresh_steps(
         shown.layer
         for shown, recorded in all_shown
         if _ingredients_of(recorded) == layer_digest(shown, schema.name, extension)
-        and present.layers.has(shown.layer, _seal_of(recorded))
+        and present.layers.has(driver_of(connection), schema.name, shown, _seal_of(recorded))
     } - cleared
     for entry in generations:
         change = changes.get(entry.modality)

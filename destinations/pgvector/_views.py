@@ -48,26 +48,29 @@ def sql_type(kind: str) -> str:
 @dataclass(frozen=True, slots=True)
 class StoredLayers:
     """What is there of layers: the columns of views and match types, by type, which functions there are, and by view
-    what `stored_seals` asks for: seal, and owner where that is somebody else."""
+    what `stored_seals` asks for: its seal (None: not to be had now), and what keeps us from making it anew."""
 
     columns: Mapping[str, Mapping[str, str]]
     functions: Collection[str]
-    seals: Mapping[str, tuple[str, str | None]]
+    seals: Mapping[str, tuple[str | None, str | None]]
 
-    def has(self, layer: Layer, seal: str) -> bool:
-        """Whether nobody has dropped its view, its match type or its function, nor replaced one by another. We cannot
-        make anew what belongs to somebody else."""
+    def has(self, driver: Driver, schema: str, shown: Shown, seal: str) -> bool:
+        """Whether nobody has dropped its view, its match type or its function, nor replaced one by another that we can
+        make anew."""
+        layer = shown.layer
         is_there = {layer.view, layer.match_type} <= self.columns.keys() and layer.function in self.functions
-        stored, owner = self.seals.get(layer.view, ("", None))
-        return is_there and (stored == seal or owner is not None)
+        stored, _ = self.seals.get(layer.view, ("", None))
+        return is_there and (stored in (seal, None) or self._obstacle(driver, schema, shown) is not None)
 
-    def replacements(self, layer: Layer, seal: str) -> Iterator[str]:
+    def replacements(self, driver: Driver, schema: str, shown: Shown, seal: str) -> Iterator[str]:
         """A sentence where somebody has replaced the view or the function by another one of its name."""
-        stored, owner = self.seals.get(layer.view, (seal, None))
-        if seal and stored != seal:
+        layer = shown.layer
+        stored, _ = self.seals.get(layer.view, (seal, None))
+        if seal and stored not in (seal, None):
+            obstacle = self._obstacle(driver, schema, shown)
             what_follows = (
-                f"Since it belongs to {owner}, it stays as it is: have it dropped, and sync again"
-                if owner is not None
+                f"Since {obstacle}, it stays as it is: have it dropped, and sync again"
+                if obstacle is not None
                 else "Both are made anew"
             )
             yield (
@@ -75,14 +78,34 @@ class StoredLayers:
                 f"replaced it, or another version of Postgres words it in another way. {what_follows}"
             )
 
+    def _obstacle(self, driver: Driver, schema: str, shown: Shown) -> str | None:
+        """Why what somebody has made of it cannot be replaced in turn. A column that was added to a view only goes with
+        the view, and with it would go what others have built upon that."""
+        view = shown.layer.view
+        _, obstacle = self.seals.get(view, ("", None))
+        if obstacle is not None or _is_extendable(self.columns.get(view, {}), _view_columns(shown)):
+            return obstacle
+        others = dependants_of_relation(driver, sql.Identifier(schema, view).as_string())
+        return f"{', '.join(others)} {'depends' if len(others) == 1 else 'depend'} on it" if others else None
+
+
+def _is_extendable(stored: Mapping[str, str], columns: Mapping[str, str]) -> bool:
+    """Whether these columns can take the place of those that a view has: Postgres can only append some."""
+    return all(columns.get(name) == kind for name, kind in stored.items())
+
 
 # What Postgres says a view and a function consist of: as we leave them, that is kept in the catalogue of named vectors.
 _SEAL: Final = "encode(substr(sha256(convert_to(concat(pg_get_viewdef(v.oid), p.prosrc), 'UTF8')), 1, 8), 'hex')"
 _SEALS: Final = text(
-    f"SELECT v.relname, {_SEAL} AS seal, "  # noqa: S608 - our own words
-    """pg_get_userbyid(coalesce(
+    # Postgres locks the tables of a view that it words. Whoever has one for himself, as VACUUM FULL, is not waited for.
+    f"""SELECT v.relname, CASE WHEN NOT EXISTS (
+    SELECT FROM pg_locks l JOIN pg_class c ON c.oid = l.relation JOIN pg_namespace s ON s.oid = c.relnamespace
+    WHERE l.mode = 'AccessExclusiveLock' AND l.pid IS DISTINCT FROM pg_backend_pid() AND s.nspname = :schema
+    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())) THEN {_SEAL} END AS seal,
+"""  # noqa: S608 - our own words
+    """'it belongs to ' || pg_get_userbyid(coalesce(
     CASE WHEN NOT pg_has_role(v.relowner, 'USAGE') THEN v.relowner END,
-    CASE WHEN NOT pg_has_role(p.proowner, 'USAGE') THEN p.proowner END)) AS owner
+    CASE WHEN NOT pg_has_role(p.proowner, 'USAGE') THEN p.proowner END)) AS obstacle
 FROM pg_class v JOIN pg_namespace n ON n.oid = v.relnamespace
 JOIN unnest(CAST(:views AS text[]), CAST(:functions AS text[])) AS made (view, function) ON made.view = v.relname
 JOIN pg_proc p ON p.pronamespace = n.oid AND p.proname = made.function AND oidvectortypes(p.proargtypes) = :arguments
@@ -91,7 +114,7 @@ WHERE n.nspname = :schema"""
 
 
 def stored_seals(schema: str, layers: Sequence[Layer]) -> TextClause:
-    """Asks by view for a digest of what Postgres says the layer consists of, and for its owner if that is not us."""
+    """Asks by view for a digest of what Postgres says of the layer, and for what keeps us from making it anew."""
     given = {
         "schema": schema,
         "views": [layer.view for layer in layers],
@@ -180,7 +203,7 @@ def _view_steps(
     model: Layer | None,
 ) -> Iterator[str]:
     columns, view = _view_columns(shown), sql.Identifier(schema, shown.layer.view)
-    is_extended = bool(stored) and not is_cleared and all(columns.get(name) == kind for name, kind in stored.items())
+    is_extended = bool(stored) and not is_cleared and _is_extendable(stored, columns)
     if is_extended:
         # Postgres can only append columns to a view.
         columns = {name: columns[name] for name in (*stored, *columns)}

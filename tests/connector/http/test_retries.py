@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import time
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
@@ -20,7 +21,7 @@ from tests.connector.http.serving import QUICK, Handler, Server, client_for, in_
 from tests.waiting import happened
 from vectorferry.connector._model._json import parse_json
 from vectorferry.connector.http import RetryPolicy, UnreadableError
-from vectorferry.connector.http._answer import Answer, retry_after
+from vectorferry.connector.http._answer import Answer, retry_after, service_time
 
 GOOD = json({"ok": 1})
 
@@ -207,6 +208,16 @@ async def test_retry_after_as_a_date_is_waited_for() -> None:
 def test_retry_after_dates_are_read_against_the_services_own_clock() -> None:
     headers = httpx.Headers({"Retry-After": "Sun, 06 Nov 1994 08:49:37 GMT", "Date": "Sun, 06 Nov 1994 08:49:07 GMT"})
     assert retry_after(Answer(503, headers, b"")) == 30
+
+
+@pytest.mark.parametrize("date", ["Sun Nov  6 08:49:37 1994", "Sun, 06 Nov 1994 08:49:37 -0000"])
+def test_a_date_that_names_no_zone_is_in_utc_wherever_this_runs(monkeypatch: pytest.MonkeyPatch, date: str) -> None:
+    """The first is one of the three forms that every recipient has to take."""
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("TZ", "EST5")
+        time.tzset()
+        assert service_time({"date": date}) == datetime(1994, 11, 6, 8, 49, 37, tzinfo=UTC).timestamp()
+    time.tzset()
 
 
 @pytest.mark.parametrize("value", ["soon", "Sun, 99 Nov 1994", "", "9" * 400 + "x"])

@@ -96,6 +96,44 @@ def test_what_an_earlier_version_made_is_made_anew_and_nothing_is_said(
     assert caplog.text == ""
 
 
+MORE = """DO $$ BEGIN EXECUTE 'CREATE OR REPLACE VIEW {0} AS SELECT q.*, 1 AS bonus FROM ('
+    || rtrim(pg_get_viewdef('{0}'::regclass), ';') || ') q'; END $$"""
+BUILT_UPON = [
+    (f"{MORE}; CREATE VIEW theirs AS SELECT bonus FROM {{0}}", "view {1}.theirs depends on it"),
+    (f"{MORE}; CREATE FUNCTION f() RETURNS SETOF {{0}} LANGUAGE sql AS 'SELECT * FROM {{0}}'", "f() depends on it"),
+]
+
+
+@pytest.mark.parametrize(("how", "why"), family(BUILT_UPON, (0,)))
+def test_what_others_have_built_upon_stays_and_is_told(
+    prepared: Prepared, sql: Sql, schema: str, caplog: pytest.LogCaptureFixture, how: str, why: str
+) -> None:
+    """What a sync writes is not kept back for it."""
+    prepared({}).apply(batch(asset("a", feature("f1"))))
+    sql.execute(how.format("video_model_v1").encode())
+    before = layers(sql, schema)
+    for _ in range(2):
+        caplog.clear()
+        prepared({}).apply(batch(asset("b", feature("f2"))))
+        assert f"{why.format('', schema)}, it stays as it is: have it dropped, and sync again" in caplog.text
+        assert layers(sql, schema) == before
+
+
+def test_nobody_waits_for_a_table_that_is_being_rewritten(
+    prepared: Prepared, postgres_url: str, sql: Sql, schema: str
+) -> None:
+    """Postgres locks what it words."""
+    prepared({}).apply(batch(asset("a", feature("f1"))))
+    with sql.transaction(), closing(PgvectorDestination(schema, impatient(postgres_url))) as destination:
+        sql.execute("LOCK TABLE video__model_v1 IN ACCESS EXCLUSIVE MODE")
+        destination.prepare(SchemaMapping())
+
+
+def impatient(url: str) -> str:
+    """With which whoever waits for a lock fails."""
+    return f"{url}&options=-c%20lock_timeout%3D1ms"
+
+
 def layers(sql: Sql, schema: str) -> set[tuple[str, str]]:
     rows = sql.execute(
         "SELECT relname, pg_get_viewdef(oid) FROM pg_class "
