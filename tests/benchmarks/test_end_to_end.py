@@ -39,11 +39,16 @@ CASES: Final = {
         generate_twelvelabs=GeneratedIndexes(assets=1_000, segments_per_asset=10, dimension=1_024, printed=True)
     ),
     "twelvelabs, 50 ms": SandboxSettings(
-        generate_twelvelabs=GeneratedIndexes(assets=1_000, segments_per_asset=10, dimension=1_024, printed=True),
+        generate_twelvelabs=GeneratedIndexes(assets=3_000, segments_per_asset=10, dimension=1_024, printed=True),
         latency_ms=50,
     ),
 }
-"""What is served, and how long the service takes for an answer, beyond what this machine takes to make it."""
+"""What is served, and how long the service takes for an answer, beyond what this machine takes to make it. With 50 ms
+there are several batches, since the last one is written when all has been read."""
+
+WITHOUT_LATENCY: Final = 0.4
+"""Both legs need all of one Python then, so that what a sync takes is nearly the sum of both."""
+WITH_LATENCY: Final = 0.8
 
 
 @dataclass
@@ -103,7 +108,7 @@ async def test_a_first_sync_takes_little_more_than_its_slower_leg(name: str, pos
     said = ", ".join(f"{leg} {each.seconds:.2f} s ({each.cpu / vectors * 1e6:.0f} µs)" for leg, each in legs.items())
     ratio = max(pulling.seconds, writing.seconds) / whole.seconds
     print(f"\n{name}: {vectors:,} vectors: {said}; ratio {ratio:.2f}; load {os.getloadavg()[0]:.0f}")
-    assert ratio >= 0.5
+    assert ratio >= (WITH_LATENCY if settings.latency_ms else WITHOUT_LATENCY)
 
 
 async def _pull(source: Source, collection: str) -> list[Asset]:
