@@ -20,10 +20,14 @@ MOST_PAGES: Final = 100
 KEPT: Final = timedelta(days=89)
 """The feed keeps events for 90 days, and says nothing of those that have gone: as if nothing had happened."""
 
+WEEK: Final = 7 * 86_400
+"""When the feed was read is kept in whole weeks, so that a mark stays as it is while nothing happens."""
+
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A place in the feed, and when a walk over it was there: seconds since 1970, by the service's own clock."""
+    """A place in the feed, and the week in which a walk over it was there: its beginning in seconds since 1970, by the
+    service's own clock."""
 
     cursor: str
     at: int
@@ -97,12 +101,13 @@ class ChangeFeed:
             self._answers[cursor] = await self._walk(cursor)
             self._reached = self._answers[cursor].reached
         if self._api.service_time - position.at > (KEPT - self._delay).total_seconds():
-            raise IncompleteScanError(f"the change feed was last looked at more than {KEPT.days} days ago")
+            raise IncompleteScanError("the change feed was last looked at twelve weeks ago or earlier")
         return self._answers[cursor]
 
     async def _walk(self, since: str | None) -> Happened:
         anything, reached = await self._walked(since)
-        return Happened(anything, None if reached is None else Position(reached, int(self._api.service_time)))
+        week = int(self._api.service_time) // WEEK * WEEK
+        return Happened(anything, None if reached is None else Position(reached, week))
 
     async def _walked(self, since: str | None) -> tuple[bool, str | None]:
         """Whether there was any event, and the cursor that was reached."""

@@ -219,7 +219,7 @@ async def test_a_feed_that_was_not_looked_at_for_as_long_as_it_keeps_events_is_n
             long_ago = replace(mark, position=replace(mark.position, at=mark.position.at - days)).text()
             each.store.record_cursor(collection, replace(cursor, since=long_ago), None)
         assert "documents.list" in await each.run()
-        assert each.scans["col_one"][1] == "the change feed was last looked at more than 89 days ago"
+        assert each.scans["col_one"][1] == "the change feed was last looked at twelve weeks ago or earlier"
         assert "documents.list" not in await each.run()
 
 
@@ -267,3 +267,13 @@ async def test_how_old_an_event_is_goes_by_the_clock_of_the_service(
 )
 async def test_a_date_that_no_clock_shows_harms_nothing(date: str, passed_over: bool) -> None:
     assert (await position_by(date, "2026-01-02T03:04:05Z") is not None) == passed_over
+
+
+async def test_a_mark_stays_as_it_is_for_a_week_while_nothing_happens() -> None:
+    """Whatever compares two stores compares their cursors, and an unchanged run has nothing to write."""
+    dates = ["Fri, 27 Nov 2026 00:00:00 GMT", "Wed, 02 Dec 2026 23:59:59 GMT", "Thu, 03 Dec 2026 00:00:00 GMT"]
+    friday, wednesday, thursday = [await position_by(date, "2026-01-02T03:04:05Z") for date in dates]
+    assert friday is not None
+    assert wednesday is not None
+    assert thursday is not None
+    assert friday.at == wednesday.at < thursday.at
