@@ -40,10 +40,11 @@ def test_killed_after_its_first_batch_and_after_its_last(postgres_url: str, sche
                 kill(process)
         wait_until(lambda: connection.execute(RUNNING).fetchone() == (0,))  # what has been sent is done yet
         seen = [follow(postgres_url, name, CHANGED) for name in (undisturbed, schema)]
-        assert [(each.scan, each.listed, each.pulled) for each in seen] == [
-            ("incremental", CHANGED + 1, CHANGED),
-            ("incremental", 1, 0),
-        ]
+        whole, rest = [(each.scan, each.listed, each.pulled) for each in seen]
+        assert whole == ("incremental", CHANGED + 1, CHANGED)
+        # A cursor that was sent as its sender died counts, unless the server had not come to its commit: then the same
+        # assets are listed again, and none is read.
+        assert rest in [("incremental", 1, 0), ("incremental", CHANGED + 1, 0)]
         assert (
             differences(connection, undisturbed, schema, ["incremental_scans"]) == []
         )  # one run more has come to its end
