@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-__all__ = ["DIGESTS", "NOT_OF_RUNS", "RUNS", "WRITTEN_AT", "differences", "row_counts", "tables_of"]
+__all__ = ["DIGESTS", "NOT_OF_RUNS", "RUNS", "WRITTEN_AT", "differences", "layers", "row_counts", "tables_of"]
 
 Connection = psycopg.Connection[Any]
 
@@ -58,7 +58,7 @@ def differences(connection: Connection, one: str, other: str, ignoring: Sequence
             found += [f"{table}, only in {left}: {str(row[0])[:200]}" for row in rows[:3]]
     if _indexes(connection, one) != _indexes(connection, other):
         found.append(f"indexes: {_indexes(connection, one)} against {_indexes(connection, other)}")
-    different = _layers(connection, one) ^ _layers(connection, other)
+    different = layers(connection, one) ^ layers(connection, other)
     found += [f"views and functions: {name}" for name in sorted({name for name, _ in different})]
     return found
 
@@ -78,7 +78,7 @@ def _indexes(connection: Connection, schema: str) -> set[tuple[str, bool]]:
     return {(row[0], row[1]) for row in found}
 
 
-def _layers(connection: Connection, schema: str) -> set[tuple[str, str]]:
+def layers(connection: Connection, schema: str) -> set[tuple[str, str]]:
     """Views and functions by their names, without the schema's own in what defines them."""
     found = connection.execute(
         "SELECT relname, pg_get_viewdef(oid) FROM pg_class "

@@ -13,6 +13,7 @@ from vectorferry.connector.plugin import SchemaMapping
 from vectorferry.destinations import PgvectorDestination
 
 from ...builders import asset, batch, dense, feature
+from ...tables import layers
 from ...urls import as_user
 from .conftest import Prepared
 
@@ -132,13 +133,3 @@ def test_nobody_waits_for_a_table_that_is_being_rewritten(
 def impatient(url: str) -> str:
     """With which whoever waits for a lock fails."""
     return f"{url}&options=-c%20lock_timeout%3D1ms"
-
-
-def layers(sql: Sql, schema: str) -> set[tuple[str, str]]:
-    rows = sql.execute(
-        "SELECT relname, pg_get_viewdef(oid) FROM pg_class "
-        "WHERE relkind = 'v' AND relnamespace = %(schema)s::regnamespace "
-        "UNION ALL SELECT proname, prosrc FROM pg_proc WHERE pronamespace = %(schema)s::regnamespace",
-        {"schema": schema},
-    )
-    return set(rows)
